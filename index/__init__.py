@@ -1,0 +1,35 @@
+"""Documents, passages and search: a folder of files becomes an index that can be asked."""
+
+from index.documents import Document, DocumentInfo
+from index.embedder import Embedder, load_embedder
+from index.errors import (
+    DocumentError,
+    EmbedderError,
+    FolderError,
+    IndexUnavailable,
+    QuestionError,
+    ReadbackError,
+    ReaderError,
+)
+from index.passage_index import Hit, IndexStats, PassageIndex
+from index.passages import Passage
+from index.sync import SyncReport
+
+__all__ = [
+    "Document",
+    "DocumentError",
+    "DocumentInfo",
+    "Embedder",
+    "EmbedderError",
+    "FolderError",
+    "Hit",
+    "IndexStats",
+    "IndexUnavailable",
+    "Passage",
+    "PassageIndex",
+    "QuestionError",
+    "ReadbackError",
+    "ReaderError",
+    "SyncReport",
+    "load_embedder",
+]

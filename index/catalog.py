@@ -1,0 +1,393 @@
+"""Documents, passages, vectors and words in one SQLite file: the truth of an index.
+
+Everything else (the FAISS file) can be made again from it. A document's rows change in one
+transaction. Not for deciding what to store (`passage_index.sync`) or how to rank (`search`).
+
+The file is in WAL mode with synchronous=NORMAL: what was committed survives the death of the
+process at any moment. Only a loss of power can take the last transactions; it never damages the
+file, and the next sync brings back what was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.documents import Document, DocumentInfo
+from index.errors import IndexUnavailable
+from index.passages import Passage
+
+CATALOG_NAME = "catalog.sqlite"
+SCHEMA_VERSION = "1"
+BUSY_SECONDS = 30.0  # how long a transaction waits for that of another process
+MAX_TERMS = 64  # of a question that are looked up
+
+_TABLES = (
+    "CREATE TABLE manifest (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE documents (
+        id INTEGER PRIMARY KEY,
+        path NOT NULL UNIQUE,                   -- text, or bytes where it isn't valid Unicode
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        title TEXT NOT NULL,
+        date TEXT,
+        author TEXT,
+        text TEXT NOT NULL
+    )""",
+    """CREATE TABLE passages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never reused
+        document INTEGER NOT NULL REFERENCES documents (id),
+        start_at INTEGER NOT NULL,              -- code points of documents.text
+        end_at INTEGER NOT NULL,
+        vector BLOB NOT NULL                    -- float32, little-endian
+    )""",
+    "CREATE INDEX passages_of_document ON passages (document)",
+    # A passage's words; rowid is its id.
+    """CREATE VIRTUAL TABLE words USING fts5 (
+        title, text, tokenize = 'porter unicode61 remove_diacritics 2'
+    )""",
+)
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another process is writing it; try again when that is done",
+    sqlite3.SQLITE_CANTOPEN: "check that the folder may be written, or name another",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; delete that folder and sync again",
+    sqlite3.SQLITE_FULL: "free some space on the disk and sync again",
+    sqlite3.SQLITE_IOERR: "check the disk and its permissions",
+    sqlite3.SQLITE_NOTADB: "it is damaged; delete that folder and sync again",
+    sqlite3.SQLITE_READONLY: "check that the folder may be written, or name another",
+}
+
+Manifest = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a sync must know of a document to tell whether its file changed."""
+
+    path: str
+    sha256: str
+    size: int  # bytes
+    mtime_ns: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A passage with its document and its vector."""
+
+    document: DocumentInfo
+    start: int
+    end: int
+    text: str
+    vector: NDArray[np.float32]  # (dimension,)
+
+
+class Catalog:
+    """The SQLite file. Threads may share it: each transaction has a connection to itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._closed = False
+
+    def exists(self) -> bool:
+        """Whether the tables are there."""
+        if not (self.folder / CATALOG_NAME).exists():
+            return False
+        with self._connection() as connection:
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return bool(tables)
+
+    def create(self) -> None:
+        """Makes the tables, unless they are there. The caller holds the writer's lock."""
+        if self.exists():
+            return
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            manifest = {"schema": SCHEMA_VERSION, "catalog": uuid.uuid4().hex, "generation": 0}
+            with _transaction(connection, "IMMEDIATE"):
+                for statement in _TABLES:
+                    connection.execute(statement)
+                for item in manifest.items():
+                    connection.execute("INSERT INTO manifest VALUES (?, ?)", item)
+
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        """One state of the catalog, whatever is written meanwhile."""
+        with self._connection() as connection, _transaction(connection, "DEFERRED"):
+            yield Snapshot(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """One transaction, all or nothing; it raises the generation by one."""
+        with self._connection() as connection, _transaction(connection, "IMMEDIATE"):
+            yield Writer(connection)
+            connection.execute("UPDATE manifest SET value = value + 1 WHERE key = 'generation'")
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """An idle connection or a new one; SQLite's errors leave as IndexUnavailable."""
+        if self._closed:
+            raise IndexUnavailable(f"the index {self.folder} was closed; open it again")
+        connection = None
+        try:
+            connection = self._borrow()
+            yield connection
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            remedy = _REMEDIES.get(code, "if this stays so, delete that folder and sync again")
+            raise IndexUnavailable(f"the index {self.folder}: {error}; {remedy}") from error
+        finally:
+            if connection is not None:
+                self._idle.append(connection)
+            if self._closed:
+                self.close()
+
+    def _borrow(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.folder / CATALOG_NAME,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,  # transactions begin and end where we say
+            check_same_thread=False,  # threads take turns
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+class Snapshot:
+    """Reads from one state of the catalog."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def manifest(self) -> Manifest:
+        return dict(self._connection.execute("SELECT key, value FROM manifest"))
+
+    def count(self, table: str, *, after: int = 0) -> int:
+        """The rows of `documents` or `passages` whose id is above `after`."""
+        query = {
+            "documents": "SELECT count(*) FROM documents WHERE id > ?",
+            "passages": "SELECT count(*) FROM passages WHERE id > ?",
+        }[table]
+        return int(self._connection.execute(query, (after,)).fetchone()[0])
+
+    def files(self) -> list[FileRecord]:
+        rows = self._connection.execute("SELECT path, sha256, size, mtime_ns, title FROM documents")
+        return [FileRecord(_load_path(path), *rest) for path, *rest in rows]
+
+    def document(self, path: str) -> Document | None:
+        row = self._connection.execute(
+            "SELECT path, sha256, text, title, date, author FROM documents WHERE path = ?",
+            (_store_path(path),),
+        ).fetchone()
+        return Document(_load_path(row[0]), *row[1:]) if row else None
+
+    def passages_of(self, path: str) -> list[tuple[int, StoredPassage]]:
+        """The passages of a document with their ids, in order."""
+        query = "SELECT p.id FROM passages p JOIN documents d ON d.id = p.document WHERE d.path = ?"
+        ids = [row[0] for row in self._connection.execute(query, (_store_path(path),))]
+        return sorted(self.passages(ids).items())
+
+    def passages(self, ids: Sequence[int]) -> dict[int, StoredPassage]:
+        """Those of the passages that exist, by id."""
+        rows = self._connection.execute(
+            "SELECT p.id, d.path, d.sha256, d.title, d.date, d.author,"
+            " p.start_at, p.end_at, w.text, p.vector"
+            " FROM json_each(?) AS wanted"
+            " JOIN passages p ON p.id = wanted.value"
+            " JOIN documents d ON d.id = p.document"
+            " JOIN words w ON w.rowid = p.id",
+            (json.dumps(list(ids)),),
+        )
+        return {
+            number: StoredPassage(
+                DocumentInfo(_load_path(path), *info), start, end, text, _load_vector(vector)
+            )
+            for number, path, *info, start, end, text, vector in rows
+        }
+
+    def existing(self, ids: Sequence[int]) -> set[int]:
+        """Those of the ids that passages have."""
+        query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._connection.execute(query, (json.dumps(list(ids)),))}
+
+    def vectors(self, *, after: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids (n,) and vectors (n, dimension) of all passages whose id is above `after`."""
+        rows = self._connection.execute(
+            "SELECT id, vector FROM passages WHERE id > ? ORDER BY id", (after,)
+        ).fetchall()
+        ids = np.array([number for number, _ in rows], dtype=np.int64)
+        vectors = _load_vector(b"".join(vector for _, vector in rows))
+        return ids, vectors.reshape(len(rows), -1) if rows else np.empty((0, 0), np.float32)
+
+    def find_words(self, question: str, *, limit: int) -> list[tuple[int, float]]:
+        """Ids of passages that hold words of the question, best BM25 first, with that score."""
+        query = match_query(question)
+        if not query:
+            return []
+        rows = self._connection.execute(
+            "SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?",
+            (query, limit),
+        )
+        return [(number, score) for number, score in rows]
+
+    def check(self) -> list[str]:
+        """What SQLite finds wrong with its file."""
+        rows = self._connection.execute("PRAGMA integrity_check").fetchall()
+        return [problem for (problem,) in rows if problem != "ok"]
+
+
+class Writer(Snapshot):
+    """Changes within one transaction."""
+
+    def put_manifest(self, **values: str | int) -> None:
+        for item in values.items():
+            self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", item)
+
+    def claim(self, name: str, sha256: str, dimension: int) -> None:
+        """Ties the catalog to the embedder of its vectors; IndexUnavailable if it has another."""
+        manifest = self.manifest()
+        if "embedder_sha256" not in manifest:
+            self.put_manifest(embedder=name, embedder_sha256=sha256, dimension=dimension)
+        check_embedder(manifest, name, sha256)
+
+    def put(
+        self,
+        document: Document,
+        passages: Sequence[Passage],
+        vectors: NDArray[np.float32],  # (len(passages), dimension)
+        *,
+        size: int,
+        mtime_ns: int,
+    ) -> None:
+        """Stores a document in place of the one that has its path."""
+        if len(vectors) != len(passages):
+            raise ValueError(f"one vector a passage: {len(vectors)} != {len(passages)}")
+        self.remove(document.path)
+        execute = self._connection.execute
+        row = (document.sha256, size, mtime_ns, document.title, document.date, document.author)
+        key = execute(
+            "INSERT INTO documents (path, sha256, size, mtime_ns, title, date, author, text)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (_store_path(document.path), *row, document.text),
+        ).lastrowid
+        last = execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
+        numbered = list(enumerate(passages, start=last[0] + 1 if last else 1))
+        self._connection.executemany(
+            "INSERT INTO passages VALUES (?, ?, ?, ?, ?)",
+            (
+                (number, key, passage.start, passage.end, vector.astype("<f4").tobytes())
+                for (number, passage), vector in zip(numbered, vectors, strict=True)
+            ),
+        )
+        self._connection.executemany(
+            "INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)",
+            ((number, document.title, passage.text) for number, passage in numbered),
+        )
+
+    def remove(self, path: str) -> bool:
+        """Removes a document and its passages; False when there was none."""
+        execute = self._connection.execute
+        row = execute("SELECT id FROM documents WHERE path = ?", (_store_path(path),)).fetchone()
+        if row is None:
+            return False
+        ids = "SELECT id FROM passages WHERE document = ?"
+        execute(f"DELETE FROM words WHERE rowid IN ({ids})", row)
+        execute("DELETE FROM passages WHERE document = ?", row)
+        execute("DELETE FROM documents WHERE id = ?", row)
+        return True
+
+    def move(self, old: str, new: str, *, size: int, mtime_ns: int) -> None:
+        """Gives a document another path, or with the same path the file's new stamp."""
+        self._connection.execute(
+            "UPDATE documents SET path = ?, size = ?, mtime_ns = ? WHERE path = ?",
+            (_store_path(new), size, mtime_ns, _store_path(old)),
+        )
+
+
+def check_embedder(manifest: Manifest, name: str, sha256: str) -> None:
+    """Raises IndexUnavailable when the vectors are those of another embedder."""
+    if manifest.get("embedder_sha256", sha256) != sha256:
+        raise IndexUnavailable(
+            f"the index was made with the embedder {manifest['embedder']}"
+            f" (sha256 {str(manifest['embedder_sha256'])[:12]}…), not with {name}"
+            f" (sha256 {sha256[:12]}…); use that one, or delete the index folder and sync again"
+        )
+
+
+def _store_path(path: str) -> str | bytes:
+    """A path as SQLite takes it: file names that aren't valid Unicode become bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def _load_path(path: str | bytes) -> str:
+    return os.fsdecode(path)
+
+
+def _load_vector(data: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
+
+
+# Questions
+
+# Words that say nothing about what a passage is about, and the rests of "it's", "don't" and so on.
+_STOP_WORDS = """
+a about an and any are as at be been being but by can could d did do does doing for from had
+has have having he her hers him his how i if in into is it its ll m me my not of on or our ours
+re s shall she should so some such t than that the their theirs them then there these they this
+those to us ve was we were what when where which while who whom whose why will with would you
+your yours
+"""
+_STOPPED = frozenset(_STOP_WORDS.split())
+_TERM = re.compile(r"[\w\u0300-\u036f]+")
+
+
+def match_query(question: str) -> str:
+    """A question as an FTS5 query: its words, each quoted, joined by OR; "" when none is left.
+
+    At most MAX_TERMS words; stop words, punctuation, NUL and lone surrogates fall away, so that no
+    operator of FTS5 gets through.
+    """
+    terms = dict.fromkeys(term.lower() for term in _TERM.findall(question))
+    wanted = [f'"{term}"' for term in terms if term not in _STOPPED]
+    return " OR ".join(wanted[:MAX_TERMS])

@@ -1,0 +1,422 @@
+"""The index of a folder: `sync` brings it up to date, `search` finds passages for a question.
+
+The one class of this package that others use. It lives in a folder of its own with three files:
+the catalog (the truth), the FAISS file (made from it) and the writer's lock. Several threads may
+search one PassageIndex at once, and several processes one index; one writer at a time changes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import (
+    CATALOG_NAME,
+    SCHEMA_VERSION,
+    Catalog,
+    Snapshot,
+    StoredPassage,
+    check_embedder,
+)
+from index.documents import Document, DocumentInfo, load_document
+from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
+from index.errors import DocumentError, IndexUnavailable, QuestionError
+from index.sync import SyncReport, sync_folder
+from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
+
+ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
+CANDIDATES = 100  # passages taken from each of the two lists, at least
+MAX_QUESTION = 2_000  # characters
+MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
+LOCK_NAME = "writer.lock"
+LOCK_SECONDS = 5.0  # how long a writer waits for another
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that a search found."""
+
+    document: DocumentInfo
+    text: str
+    start: int  # code points in the document's text
+    end: int
+    score: float  # 0..1: dense and bm25, each divided by the best of its list, weighted and added
+    dense: float  # cosine of question and passage
+    bm25: float  # 0 for a passage that BM25 did not bring
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """The state of an index."""
+
+    path: str  # the index folder
+    documents: int
+    passages: int
+    embedder: str | None  # None before the first sync
+    embedder_sha256: str | None
+    dimension: int | None
+    generation: int  # rises with every change
+    catalog_bytes: int
+    vectors_bytes: int  # of the FAISS file; 0 when there is none
+    vectors_behind: int  # passages that the FAISS file lacks
+
+
+class PassageIndex:
+    """Passages of a folder's documents, found by meaning and by words."""
+
+    def __init__(self, path: Path, *, embedder: Embedder | None = None) -> None:
+        """Use `open`, which checks what it finds."""
+        self.path = path
+        self._catalog = Catalog(path)
+        self._embedder = embedder
+        self._lock = threading.Lock()  # over the three fields around it
+        self._vectors = VectorIndex()
+        self._vectors_stamp: tuple[int, int, int] | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, *, embedder: Embedder | None = None) -> Self:
+        """Opens the index folder, and makes it where it is missing.
+
+        The embedder is the default one unless given, and is loaded when first needed. Raises
+        IndexUnavailable when the folder can't be used or was made with another embedder.
+        """
+        index = cls(Path(path), embedder=embedder)
+        try:
+            index._prepare()
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def _prepare(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if not self._catalog.exists():
+            with self._writer_lock():
+                self._catalog.create()
+        with self._catalog.read() as snapshot:
+            manifest = snapshot.manifest()
+        if manifest["schema"] != SCHEMA_VERSION:
+            raise IndexUnavailable(
+                f"the index {self.path} has the format {manifest['schema']}, this version of"
+                f" readback reads {SCHEMA_VERSION}; delete that folder and sync again"
+            )
+        name, sha256 = DEFAULT, PUBLISHED_SHA256
+        if self._embedder is not None:
+            name, sha256 = self._embedder.name, self._embedder.sha256
+        check_embedder(manifest, name, sha256)
+
+    def sync(
+        self, folder: str | Path, *, check: bool = False, progress: bool = False
+    ) -> SyncReport:
+        """Makes the index hold what the folder holds, reading only files that changed.
+
+        `check` reads all of them; `progress` draws a bar on stderr. Raises FolderError when the
+        folder is missing or holds nothing readable (the index then keeps what it has), and
+        IndexUnavailable when the index can't be written.
+        """
+        with self._writer_lock():
+            report = sync_folder(
+                Path(folder), self._catalog, self._get_embedder, check=check, progress=progress
+            )
+            self._write_vectors()
+        return report
+
+    def remove(self, path: str) -> bool:
+        """Removes a document until the next sync finds it again; False when there is none."""
+        with self._writer_lock(), self._catalog.write() as writer:
+            return writer.remove(path)
+
+    def embed(self, question: str) -> NDArray[np.float32]:
+        """The question's vector (dimension,). Raises QuestionError as `search` does."""
+        vectors = self._get_embedder().embed([_checked(question)])  # (1, dimension)
+        return vectors.reshape(-1)
+
+    def search(
+        self, question: str, *, k: int = 8, vector: NDArray[np.float32] | None = None
+    ) -> list[Hit]:
+        """The k best passages, best first, or all when they are fewer; of equal texts one.
+
+        `vector` (dimension,) spares embedding the question again. Raises QuestionError for a
+        question that is empty or longer than MAX_QUESTION.
+        """
+        question = _checked(question)
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        vector = self.embed(question) if vector is None else vector
+        vectors = self._load_vectors()  # before the snapshot: it may know more, never less
+        with self._catalog.read() as snapshot:
+            vectors = self._extend(vectors, snapshot)
+            wanted = max(CANDIDATES, 2 * k)
+            while True:
+                wanted = min(wanted, len(vectors))
+                hits = _rank(snapshot, vectors, question, vector, wanted)
+                if len(hits) >= k or wanted == len(vectors):
+                    return hits[:k]
+                wanted *= 4
+
+    def text(self, path: str) -> str | None:
+        """The full text of a document."""
+        document = self.document(path)
+        return document.text if document else None
+
+    def document(self, path: str) -> Document | None:
+        with self._catalog.read() as snapshot:
+            return snapshot.document(path)
+
+    def stats(self) -> IndexStats:
+        vectors = self._load_vectors()
+        with self._catalog.read() as snapshot:
+            manifest = snapshot.manifest()
+            documents, passages = snapshot.count("documents"), snapshot.count("passages")
+            behind = snapshot.count("passages", after=vectors.last_in_file)
+        return IndexStats(
+            path=str(self.path),
+            documents=documents,
+            passages=passages,
+            embedder=_text(manifest.get("embedder")),
+            embedder_sha256=_text(manifest.get("embedder_sha256")),
+            dimension=int(manifest["dimension"]) if "dimension" in manifest else None,
+            generation=int(manifest["generation"]),
+            catalog_bytes=_size(self.path / CATALOG_NAME)
+            + _size(self.path / f"{CATALOG_NAME}-wal"),
+            vectors_bytes=_size(self.path / VECTORS_NAME),
+            vectors_behind=behind,
+        )
+
+    def verify(self, folder: str | Path) -> list[str]:
+        """Problems in plain words: stored text, offsets and hashes against the files, read afresh,
+        and the FAISS file against the catalog. Empty when all is as it should be.
+        """
+        vectors = self._load_vectors()
+        with self._catalog.read() as snapshot:
+            problems = snapshot.check()
+            stored = {}  # id -> vector
+            for record in snapshot.files():
+                problems += _check_file(snapshot.document(record.path), Path(folder))
+                for number, passage in snapshot.passages_of(record.path):
+                    stored[number] = passage.vector
+                    problems += _check_passage(passage, snapshot.document(record.path))
+            if self._is_foreign(vectors, snapshot):
+                return [*problems, f"{VECTORS_NAME} belongs to another state of the index; sync"]
+        ids, found = vectors.file_vectors()
+        wrong = sum(
+            not np.array_equal(vector, stored[number])
+            for number, vector in zip(ids.tolist(), found, strict=True)
+            if number in stored
+        )
+        due = {number for number in stored if number <= vectors.last_in_file}
+        lost = len(due - {*ids.tolist()})
+        if wrong or lost:
+            problems.append(
+                f"{VECTORS_NAME} has {wrong} wrong vectors and lacks {lost};"
+                " delete that file and sync again"
+            )
+        return problems
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _get_embedder(self) -> Embedder:
+        with self._lock:
+            if self._embedder is None:
+                self._embedder = load_embedder()
+            return self._embedder
+
+    def _load_vectors(self) -> VectorIndex:
+        """What the FAISS file holds, read again when another process has replaced it."""
+        path = self.path / VECTORS_NAME
+        with self._lock:
+            stamp = _stamp(path)
+            if stamp != self._vectors_stamp:
+                self._vectors, self._vectors_stamp = load(path), stamp
+            return self._vectors
+
+    def _extend(self, vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
+        """These vectors and those that the catalog has more; kept for the next search."""
+        known = VectorIndex() if self._is_foreign(vectors, snapshot) else vectors
+        extended = known.extended(*snapshot.vectors(after=known.last))
+        with self._lock:
+            if self._vectors is vectors:
+                self._vectors = extended
+        return extended
+
+    def _is_foreign(self, vectors: VectorIndex, snapshot: Snapshot) -> bool:
+        """Whether the FAISS file is of another catalog or of a state that this one lost."""
+        if not vectors.catalog:
+            return False
+        manifest = snapshot.manifest()
+        newer = vectors.generation > int(manifest["generation"])
+        return newer or vectors.catalog != manifest["catalog"]
+
+    def _write_vectors(self) -> None:
+        """Makes the FAISS file again when it lags too far behind the catalog."""
+        vectors = self._load_vectors()
+        with self._catalog.read() as snapshot:
+            vectors = self._extend(vectors, snapshot)
+            total = snapshot.count("passages")
+            missing = snapshot.count("passages", after=vectors.last_in_file)
+            in_vain = vectors.in_file - (total - missing)
+            if missing + in_vain <= MAX_LAG * total:
+                return
+            manifest = snapshot.manifest()
+            everything = snapshot.vectors()
+        built = build(
+            *everything,
+            catalog=str(manifest["catalog"]),
+            generation=int(manifest["generation"]),
+        )
+        try:
+            save(self.path / VECTORS_NAME, built)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextmanager
+    def _writer_lock(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / LOCK_NAME, timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise IndexUnavailable(
+                f"another process is writing the index {self.path}; try again when it is done"
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with lock:
+            lock.release()  # the count of `acquire` above
+            yield
+
+    def _unwritable(self, error: OSError) -> IndexUnavailable:
+        return IndexUnavailable(
+            f"the index folder {self.path} can't be written ({error.strerror});"
+            " check its permissions and the space on the disk, or name another folder"
+        )
+
+
+def _checked(question: str) -> str:
+    """The question without outer white space and lone surrogates. Raises QuestionError."""
+    if len(question) > MAX_QUESTION:
+        raise QuestionError(
+            f"the question has {len(question):,} characters and the limit is {MAX_QUESTION:,};"
+            " shorten it"
+        )
+    question = question.encode(errors="replace").decode().strip()
+    if not question:
+        raise QuestionError("the question is empty; ask one in words")
+    return question
+
+
+def _nearest(
+    snapshot: Snapshot, vectors: VectorIndex, vector: NDArray[np.float32], wanted: int
+) -> list[int]:
+    """Ids of the nearest passages that the snapshot has, best first."""
+    asked = wanted
+    while True:
+        ids = vectors.search(vector, asked)[0].tolist()
+        existing = snapshot.existing(ids)
+        if len(existing) >= wanted or asked >= len(vectors):
+            return [number for number in ids if number in existing][:wanted]
+        asked *= 2
+
+
+def _rank(
+    snapshot: Snapshot,
+    vectors: VectorIndex,
+    question: str,
+    vector: NDArray[np.float32],  # (dimension,)
+    wanted: int,
+) -> list[Hit]:
+    """Passages by the weighted sum of both scores, each divided by the best of its list."""
+    near = _nearest(snapshot, vectors, vector, wanted)
+    bm25 = dict(snapshot.find_words(question, limit=wanted))
+    stored = snapshot.passages([*dict.fromkeys([*near, *bm25])])
+    dense = {number: float(passage.vector @ vector) for number, passage in stored.items()}
+    best_dense = max(dense.values(), default=0.0)
+    best_bm25 = max(bm25.values(), default=0.0)
+
+    def score(number: int) -> float:
+        meaning = max(dense[number], 0.0) / best_dense if best_dense > 0 else 0.0
+        words = bm25.get(number, 0.0) / best_bm25 if best_bm25 > 0 else 0.0
+        return ALPHA * meaning + (1 - ALPHA) * words
+
+    hits: dict[str, Hit] = {}  # by text: of equal ones the best
+    for number in sorted(stored, key=lambda number: (-score(number), number)):
+        passage = stored[number]
+        hit = Hit(
+            document=passage.document,
+            text=passage.text,
+            start=passage.start,
+            end=passage.end,
+            score=score(number),
+            dense=dense[number],
+            bm25=bm25.get(number, 0.0),
+        )
+        hits.setdefault(passage.text, hit)
+    return list(hits.values())
+
+
+def _check_file(document: Document | None, folder: Path) -> list[str]:
+    """What differs between a stored document and its file."""
+    assert document is not None
+    path = document.path
+    try:
+        fresh = load_document(folder / path, name=path)
+    except DocumentError as error:
+        return [f"{path}: {error}; sync again"]
+    if fresh.sha256 != document.sha256:
+        return [f"{path}: the file has changed since it was read; sync again"]
+    if fresh.text != document.text:
+        return [f"{path}: the stored text is not what the file holds; delete the index and sync"]
+    return []
+
+
+def _check_passage(passage: StoredPassage, document: Document | None) -> list[str]:
+    """Whether a stored passage is the slice of its document that it says."""
+    assert document is not None
+    place = f"{document.path}: the passage at {passage.start} to {passage.end}"
+    problems = []
+    if document.text[passage.start : passage.end] != passage.text or not passage.text:
+        problems.append(f"{place} is not the text that stands there; delete the index and sync")
+    if not abs(float(np.linalg.norm(passage.vector)) - 1) < 1e-3:
+        problems.append(f"{place} has a vector that is not of length 1; delete the index and sync")
+    return problems
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Tells whether a file was replaced; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _text(value: str | int | None) -> str | None:
+    return None if value is None else str(value)

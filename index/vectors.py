@@ -1,0 +1,194 @@
+"""Nearest vectors by inner product: a FAISS index, kept in a file that can be made again.
+
+The file is written beside its place and renamed, and ends with a footer that tells which state of
+which catalog it holds and a checksum. A file that is missing, torn or foreign is as if empty:
+vectors that it lacks are scanned exactly. Not for what the vectors mean (`embedder`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import faiss
+
+VECTORS_NAME = "vectors.faiss"
+EXACT_UP_TO = 200_000  # vectors; above it the scan of all takes too long
+
+_FOOTER = struct.Struct("<8s32sQQ")  # magic, catalog, generation, last id
+_CHECKSUM = struct.Struct("<I")  # CRC-32 of all that stands before it
+_MAGIC = b"readback"
+_BLOCK = 2**20  # bytes
+
+
+def choose(count: int, dimension: int) -> faiss.Index:
+    """The empty FAISS index for so many vectors: exact while that is fast, else approximate."""
+    return exact(dimension) if count <= EXACT_UP_TO else approximate(count, dimension)
+
+
+def exact(dimension: int) -> faiss.Index:
+    """Compares with every vector."""
+    import faiss
+
+    return faiss.IndexFlatIP(dimension)
+
+
+def approximate(count: int, dimension: int) -> faiss.Index:
+    """Compares with the vectors of the nearest sixteenth of its cells (an inverted file)."""
+    import faiss
+
+    cells = 4 * math.isqrt(count)
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(dimension), dimension, cells, faiss.METRIC_INNER_PRODUCT
+    )
+    index.nprobe = max(1, cells // 16)
+    # The direct map makes `reconstruct` work.
+    index.set_direct_map_type(faiss.DirectMap.Array)  # type: ignore[attr-defined]
+    return index
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """Vectors by passage id: those in FAISS, and a tail of later ones that it lacks.
+
+    Ids that the catalog has lost meanwhile stay until it is built again; callers drop them.
+    """
+
+    faiss: faiss.IndexIDMap2 | None = None  # read only: threads may search it at once
+    tail_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # (t,)
+    tail: NDArray[np.float32] | None = None  # (t, dimension), None while t is 0
+    last_in_file: int = 0  # FAISS holds all passages up to this id
+    catalog: str = ""  # the catalog that the ids belong to
+    generation: int = 0  # its state when FAISS was built
+
+    def __len__(self) -> int:
+        return self.in_file + len(self.tail_ids)
+
+    @property
+    def in_file(self) -> int:
+        """How many of the vectors FAISS holds."""
+        return int(self.faiss.ntotal) if self.faiss is not None else 0
+
+    @property
+    def last(self) -> int:
+        """All passages up to this id are here."""
+        return int(self.tail_ids[-1]) if len(self.tail_ids) else self.last_in_file
+
+    def extended(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> VectorIndex:
+        """This index with a longer tail; `ids` (n,) rise and lie above `last`."""
+        if not len(ids):
+            return self
+        tail = vectors if self.tail is None else np.concatenate([self.tail, vectors])
+        tail_ids = np.concatenate([self.tail_ids, ids])
+        return replace(self, tail_ids=tail_ids, tail=tail)
+
+    def search(
+        self, vector: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and inner products of the k nearest, or of all when they are fewer; best first."""
+        ids = [self.tail_ids]
+        scores = [self.tail @ vector] if self.tail is not None else [np.empty(0, np.float32)]
+        if wanted := min(k, self.in_file):
+            assert self.faiss is not None
+            found_scores, found = self.faiss.search(vector[None, :], wanted)  # (1, wanted) each
+            ids.append(found[0][found[0] >= 0])  # FAISS pads with -1 what it did not find
+            scores.append(found_scores[0][found[0] >= 0])
+        all_ids, all_scores = np.concatenate(ids), np.concatenate(scores)
+        order = np.lexsort((all_ids, -all_scores))[:k]
+        return all_ids[order], all_scores[order]
+
+    def file_vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids (n,) and vectors (n, dimension) as FAISS holds them."""
+        import faiss
+
+        if self.faiss is None:
+            return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        ids = faiss.vector_to_array(self.faiss.id_map)
+        return ids, self.faiss.reconstruct_batch(ids)
+
+
+def build(
+    ids: NDArray[np.int64],  # (n,), rising
+    vectors: NDArray[np.float32],  # (n, dimension)
+    *,
+    catalog: str,
+    generation: int,
+) -> VectorIndex:
+    """A FAISS index of these vectors, without a tail."""
+    import faiss
+
+    if not len(ids):
+        return VectorIndex(catalog=catalog, generation=generation)
+    index = choose(*vectors.shape)
+    index.train(vectors)
+    mapped = faiss.IndexIDMap2(index)
+    mapped.add_with_ids(vectors, ids)
+    return VectorIndex(mapped, last_in_file=int(ids[-1]), catalog=catalog, generation=generation)
+
+
+def save(path: Path, index: VectorIndex) -> None:
+    """Writes what FAISS holds, whole or not at all. Raises OSError."""
+    import faiss
+
+    partial = path.with_name(path.name + ".partial")
+    checksum = 0
+    with partial.open("wb") as file:
+
+        def write(block: bytes) -> int:
+            nonlocal checksum
+            checksum = zlib.crc32(block, checksum)
+            return file.write(block)
+
+        if index.faiss is not None:
+            writer = faiss.PyCallbackIOWriter(write)  # type: ignore[attr-defined]
+            faiss.write_index(index.faiss, writer)
+        write(_FOOTER.pack(_MAGIC, index.catalog.encode(), index.generation, index.last_in_file))
+        file.write(_CHECKSUM.pack(checksum))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load(path: Path) -> VectorIndex:
+    """What the file holds; an empty index when there is no file or it isn't whole."""
+    import faiss
+
+    try:
+        with path.open("rb") as file:
+            footer = _read_footer(file)
+            if footer is None:
+                return VectorIndex()
+            catalog, generation, last, size = footer
+            file.seek(0)
+            reader = faiss.PyCallbackIOReader(file.read)  # type: ignore[attr-defined]
+            index = cast("faiss.IndexIDMap2", faiss.read_index(reader)) if size else None
+    except (OSError, RuntimeError):
+        return VectorIndex()
+    return VectorIndex(index, last_in_file=last, catalog=catalog, generation=generation)
+
+
+def _read_footer(file: BinaryIO) -> tuple[str, int, int, int] | None:
+    """Catalog, generation, last id and size of the part before; None unless the file is whole."""
+    checked = file.seek(0, os.SEEK_END) - _CHECKSUM.size
+    size = checked - _FOOTER.size
+    if size < 0:
+        return None
+    file.seek(0)
+    checksum, left = 0, checked
+    while left and (block := file.read(min(_BLOCK, left))):
+        checksum, left = zlib.crc32(block, checksum), left - len(block)
+    expected = _CHECKSUM.unpack(file.read(_CHECKSUM.size))[0]
+    file.seek(size)
+    magic, catalog, generation, last = _FOOTER.unpack(file.read(_FOOTER.size))
+    if magic != _MAGIC or checksum != expected:
+        return None
+    return catalog.decode(), generation, last, size

@@ -1,0 +1,197 @@
+"""Questions in, answers with their sources out: search, read, cite, or say that nothing was found.
+
+A Chatbot holds the index and the reader and remembers nothing; a Conversation remembers its own
+turns. Not for showing answers: see ``cli`` and ``page``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from index import Embedder, Hit, PassageIndex, SyncReport
+from index.passages import sentence_around
+from qa.reader import Reader, Reading
+
+PASSAGES = 8  # read for each question
+INDEX_FOLDER = ".readback"  # inside the folder of documents, unless told otherwise
+
+# A question that leans on the one before it: it opens with a link or points back with a pronoun.
+LINKED = re.compile(r"\s*(?:and|but|so|then|also|what about|how about)\b", re.IGNORECASE)
+POINTING = re.compile(
+    r"\b(?:he|she|it|they|him|her|them|his|hers|its|their|theirs|this|that|these|those|there|then)\b",
+    re.IGNORECASE,
+)
+ASKING = re.compile(r"\b(?:who|whom|whose|what|when|where|which|why|how)\b", re.IGNORECASE)
+BARE_WORDS = 2  # "Why?", "Since when?": as short as this, a question can't stand alone
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a quote stands: document.text[start:end] == quote."""
+
+    document: str  # path inside the folder
+    title: str
+    date: str | None  # ISO, of the document
+    sha256: str  # of the file's bytes
+    start: int  # code points in the document's text
+    end: int
+    quote: str  # verbatim
+    sentence: str  # the sentence or sentences around the quote, verbatim
+    sentence_start: int  # code points in the document's text
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPassage:
+    """A passage that was read for an answer."""
+
+    document: str  # path inside the folder
+    title: str
+    date: str | None  # ISO, of the document
+    start: int  # code points in the document's text
+    end: int
+    text: str
+    score: float  # 0..1, of the search
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds that the parts of an answer took."""
+
+    embed: float
+    search: float
+    read: float
+
+    @property
+    def total(self) -> float:
+        return self.embed + self.search + self.read
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the documents say, or that they don't."""
+
+    question: str  # as it was asked
+    text: str | None  # verbatim; None: the documents don't say
+    verdict: Literal["yes", "no"] | None  # to a yes-or-no question, where it is clear
+    confidence: float  # 0..1: that the documents hold the answer and this is it
+    citations: tuple[Citation, ...]  # empty when text is None
+    passages: tuple[ReadPassage, ...]  # best first
+    timings: Timings
+
+
+class Chatbot:
+    """Answers questions from a folder of documents. May be asked from several threads."""
+
+    def __init__(
+        self, folder: Path, index: PassageIndex, reader: Reader, report: SyncReport
+    ) -> None:
+        self.folder = folder
+        self.index = index
+        self.reader = reader
+        self.report = report  # of the sync when it was opened
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        index: str | Path | None = None,
+        embedder: Embedder | None = None,
+        reader: Reader | None = None,
+        progress: bool = False,
+    ) -> Chatbot:
+        """Bring the index up to date with the folder and load the reader.
+
+        ``index`` is the index folder (``FOLDER/.readback`` by default). Raises FolderError,
+        IndexUnavailable, EmbedderError or ReaderError.
+        """
+        folder = Path(folder)
+        passages = PassageIndex.open(index or folder / INDEX_FOLDER, embedder=embedder)
+        report = passages.sync(folder, progress=progress)
+        return cls(folder, passages, reader or Reader.load(), report)
+
+    def ask(self, question: str) -> Answer:
+        """Answer a question that stands alone. Raises QuestionError: empty or too long."""
+        return self._answer(question, question)
+
+    def conversation(self) -> Conversation:
+        """A new conversation, with a memory of its own."""
+        return Conversation(self)
+
+    def _answer(self, question: str, standalone: str) -> Answer:
+        started = time.perf_counter()
+        vector = self.index.embed(standalone)
+        embedded = time.perf_counter()
+        hits = self.index.search(standalone, k=PASSAGES, vector=vector)
+        searched = time.perf_counter()
+        reading = self.reader.read(standalone, [hit.text for hit in hits])
+        read = time.perf_counter()
+        found = reading is not None and reading.confidence >= self.reader.threshold
+        return Answer(
+            question=question,
+            text=reading.text if reading and found else None,
+            verdict=None,
+            confidence=reading.confidence if reading else 0.0,
+            citations=(cite(hits[reading.passage], reading),) if reading and found else (),
+            passages=tuple(map(as_read, hits)),
+            timings=Timings(embedded - started, searched - embedded, read - searched),
+        )
+
+
+class Conversation:
+    """Questions that may lean on the one before: "And about China?" """
+
+    def __init__(self, chatbot: Chatbot) -> None:
+        self._chatbot = chatbot
+        self._topic: str | None = None  # the last question that stood alone
+
+    def ask(self, question: str) -> Answer:
+        """Answer a question in the light of those before it. Raises QuestionError as ``ask``."""
+        if self._topic and leans_back(question):
+            return self._chatbot._answer(question, join(question, self._topic))
+        answer = self._chatbot.ask(question)
+        self._topic = question
+        return answer
+
+
+def leans_back(question: str) -> bool:
+    """Whether a question can't be understood without the one before it."""
+    short = 0 < len(question.split()) <= BARE_WORDS
+    return short or bool(LINKED.match(question) or POINTING.search(question))
+
+
+def join(question: str, topic: str) -> str:
+    """A follow-up together with the question it leans on; the one that asks comes first."""
+    return f"{question} {topic}" if ASKING.search(question) else f"{topic} {question}"
+
+
+def cite(hit: Hit, reading: Reading) -> Citation:
+    """The place of a reading in its document."""
+    first, last = sentence_around(hit.text, reading.start, reading.end)
+    return Citation(
+        document=hit.document.path,
+        title=hit.document.title,
+        date=hit.document.date,
+        sha256=hit.document.sha256,
+        start=hit.start + reading.start,
+        end=hit.start + reading.end,
+        quote=hit.text[reading.start : reading.end],
+        sentence=hit.text[first:last],
+        sentence_start=hit.start + first,
+    )
+
+
+def as_read(hit: Hit) -> ReadPassage:
+    return ReadPassage(
+        document=hit.document.path,
+        title=hit.document.title,
+        date=hit.document.date,
+        start=hit.start,
+        end=hit.end,
+        text=hit.text,
+        score=hit.score,
+    )

@@ -1,0 +1,119 @@
+"""Passages become word pieces that know their place, and pieces become spans of text again.
+
+Offsets are code points of the passage. Knows the tokenizer, not the network.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from index.passages import sentences
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+QUESTION_PIECES = 64  # a longer question is cut
+WINDOW_PIECES = 256  # of question and passage together; a longer passage is read in several windows
+OVERLAP = 64  # pieces that neighbouring windows share
+
+# "What did Scholz say about …?", "Why …?": answered by a whole statement, not by two of its words.
+SAYING = (
+    "admit|advise|announce|argue|ask for|believe|call for|claim|comment|concede|demand|expect|"
+    "explain|hope|insist|intend|mean|note|plan|pledge|predict|promise|propose|recommend|remark|"
+    "said|say|state|stated|stress|suggest|tell|think|told|urge|want|warn"
+)
+# "Did Japan …?": answered by the sentence that shows it.
+YES_OR_NO = "is|are|was|were|do|does|did|has|have|had|will|would|can|could|should|may|might|must"
+STATEMENT = re.compile(
+    rf"\s*(?:(?:and|but|so)\s+)?(?:what\b.*\b(?:{SAYING})s?\b|why\b|how\s+come\b|(?:{YES_OR_NO})\b)",
+    re.IGNORECASE,
+)
+TRAILING = " \t\r\n,;:"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of one passage, as the network sees it."""
+
+    passage: int  # which of the passages
+    ids: list[int]  # [CLS] question [SEP] pieces [SEP]
+    head: int  # pieces before the passage's own
+    offsets: list[tuple[int, int]]  # of the passage's own pieces, in code points
+    starts: list[bool]  # may a span start at this piece?
+    ends: list[bool]  # may it end here?
+
+
+def windows(question: str, passages: Sequence[str], tokenizer: Tokenizer) -> list[Window]:
+    """Every passage as one or more windows of at most WINDOW_PIECES."""
+    cls, sep = (tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]"))
+    asked, *encoded = tokenizer.encode_batch([question, *passages], add_special_tokens=False)
+    head = [cls, *asked.ids[:QUESTION_PIECES], sep]
+    room = WINDOW_PIECES - len(head) - 1
+    found = []
+    for i, (text, encoding) in enumerate(zip(passages, encoded, strict=True)):
+        pieces, offsets = encoding.ids, encoding.offsets
+        starts = [word_edge(text, start) for start, _ in offsets]
+        ends = [word_edge(text, stretch(text, end)) for _, end in offsets]
+        first = 0
+        while first == 0 or first + OVERLAP < len(pieces):
+            cut = slice(first, first + room)
+            ids = [*head, *pieces[cut], sep]
+            found.append(Window(i, ids, len(head), offsets[cut], starts[cut], ends[cut]))
+            first += room - OVERLAP
+    return found
+
+
+def word_edge(text: str, at: int) -> bool:
+    """Whether no word goes on across position ``at``. Ideographs are words of their own."""
+    if at in (0, len(text)):
+        return True
+    before, after = text[at - 1], text[at]
+    if is_mark(after):
+        return False
+    return not (is_word(before) and is_word(after)) or is_wide(before) or is_wide(after)
+
+
+def is_word(character: str) -> bool:
+    return character.isalnum() or character == "_" or is_mark(character)
+
+
+def is_mark(character: str) -> bool:
+    """A combining mark, a joiner or a variation selector: part of the character before it."""
+    return unicodedata.category(character)[0] == "M" or character == "\u200d"
+
+
+def is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def stretch(text: str, end: int) -> int:
+    """The end moved over marks that belong to the last character but fell outside its piece."""
+    while end < len(text) and is_mark(text[end]):
+        end += 1
+    return end
+
+
+def statement(text: str, start: int, end: int) -> tuple[int, int]:
+    """The whole sentences that the span lies in."""
+    for first, last in sentences(text):
+        if first < end and last > start:
+            start, end = min(start, first), max(end, last)
+    return start, end
+
+
+def trim(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without white space at its edges and without a comma or colon at its end."""
+    while end > start and text[end - 1] in TRAILING:
+        end -= 1
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end
+
+
+def wants_statement(question: str) -> bool:
+    """Whether the question asks for what somebody said, wants or plans, or for a reason."""
+    return STATEMENT.match(question) is not None

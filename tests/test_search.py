@@ -1,0 +1,58 @@
+"""The exact span search against brute force with the real reader."""
+
+import pytest
+import torch
+
+from qa.reader import Reader
+from qa.reader.search import Source, best_spans, encode
+from qa.reader.spans import Window, windows
+
+QUESTION = "When is the first consultation planned?"
+PASSAGES = [
+    "We plan to hold the first consultation next year, Kishida told reporters.",
+    "Scholz left Tokyo on Friday.",
+]
+
+
+def score(model, source: Source, ids: list[int], place: int) -> float:
+    """Log-probability of one span, by the model's ordinary forward pass."""
+    start, end = model.config.decoder_start_token_id, model.config.sep_token_id
+    outputs, _ = model.decode(torch.tensor([[start, *ids]]), source.states, source.mask)
+    log_probs = model.log_probs(outputs, source.states, source.copy_ids)[0]
+    pointer = model.pointer_scores(outputs, source.states, source.copy_ids)[0, 0, place]
+    first = pointer + model.log_gates(outputs)[1][0, 0, 0]
+    rest = sum(log_probs[n, piece] for n, piece in enumerate([*ids[1:], end], 1))
+    return float(first + rest)
+
+
+@torch.inference_mode()
+def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
+    source = encode(model, found, 0)
+    spans = []
+    for w, window in enumerate(found):
+        for first, may_start in enumerate(window.starts):
+            for last in range(first, len(window.ends)):
+                if may_start and window.ends[last]:
+                    piece = window.head + first
+                    ids = window.ids[piece : window.head + last + 1]
+                    place = w * source.length + piece
+                    spans.append((score(model, source, ids, place), w, first, last))
+    return max(spans)
+
+
+@pytest.mark.parametrize("question", [QUESTION, "Where was Scholz?", "Who won the cup?"])
+def test_best_span_is_the_best_of_all(reader: Reader, question: str):
+    found = windows(question, PASSAGES, reader._tokenizer)
+    expected, window, first, last = brute_force(reader._model, found)
+    best = best_spans(reader._model, found).spans[0]
+    assert (best.window, best.first, best.last) == (window, first, last)
+    assert best.score == pytest.approx(expected, abs=1e-3)
+
+
+def test_spans_start_and_end_at_word_edges(reader: Reader):
+    passage = "Unternehmensbesteuerungsreformgesetzentwurf, said Ms. Oyelaran-Whitfield."
+    (window,) = windows("Who said it?", [passage], reader._tokenizer)
+    for span in best_spans(reader._model, [window]).spans:
+        start, end = window.offsets[span.first][0], window.offsets[span.last][1]
+        assert not (passage[start - 1 : start].isalnum() and passage[start].isalnum())
+        assert not (passage[end - 1].isalnum() and passage[end : end + 1].isalnum())
