@@ -112,6 +112,7 @@ class Chatbot:
         folder = Path(folder)
         passages = PassageIndex.open(index or folder / INDEX_FOLDER, embedder=embedder)
         report = passages.sync(folder, progress=progress)
+        passages.embed("ready")  # loads the embedder now, not with the first question
         return cls(folder, passages, reader or Reader.load(), report)
 
     def ask(self, question: str) -> Answer:
