@@ -53,6 +53,16 @@ def test_probabilities_sum_to_one(tiny):
     assert torch.allclose(logits.exp().sum(-1), torch.ones(2, 2), atol=1e-5)
 
 
+def test_chosen_pieces_have_the_same_probability(tiny):
+    batch = inputs([101, 7, 102, 9, 8, 9, 102], [101, 7, 102, 5, 102])
+    states, mask, copy_ids = tiny.encode(**batch)
+    outputs, _ = tiny.decode(torch.tensor([[101, 9], [101, 5]]), states, mask)
+    pieces = torch.tensor([[[9, 102], [8, 3]], [[5, 102], [7, 9]]])  # (B, T, N)
+    chosen = tiny.log_prob_of(outputs, states, copy_ids, pieces)
+    every = tiny.log_probs(outputs, states, copy_ids)
+    assert torch.allclose(chosen, every.gather(-1, pieces), atol=1e-4)
+
+
 def test_pointer_sees_the_passage_only(tiny):
     batch = inputs([101, 7, 102, 9, 8, 102], [101, 7, 102, 5, 102])
     copy_ids = tiny.copy_ids(**batch)

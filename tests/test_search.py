@@ -42,17 +42,17 @@ def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
 
 @pytest.mark.parametrize("question", [QUESTION, "Where was Scholz?", "Who won the cup?"])
 def test_best_span_is_the_best_of_all(reader: Reader, question: str):
-    found = windows(question, PASSAGES, reader._tokenizer)
-    expected, window, first, last = brute_force(reader._model, found)
-    best = best_spans(reader._model, found).spans[0]
+    found = windows(question, PASSAGES, reader.tokenizer)
+    expected, window, first, last = brute_force(reader.model, found)
+    best = best_spans(reader.model, found).spans[0]
     assert (best.window, best.first, best.last) == (window, first, last)
     assert best.score == pytest.approx(expected, abs=1e-3)
 
 
 def test_spans_start_and_end_at_word_edges(reader: Reader):
     passage = "Unternehmensbesteuerungsreformgesetzentwurf, said Ms. Oyelaran-Whitfield."
-    (window,) = windows("Who said it?", [passage], reader._tokenizer)
-    for span in best_spans(reader._model, [window]).spans:
+    (window,) = windows("Who said it?", [passage], reader.tokenizer)
+    for span in best_spans(reader.model, [window]).spans:
         start, end = window.offsets[span.first][0], window.offsets[span.last][1]
         assert not (passage[start - 1 : start].isalnum() and passage[start].isalnum())
         assert not (passage[end - 1].isalnum() and passage[end : end + 1].isalnum())

@@ -39,17 +39,28 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Best:
+    """The best span and how it scored."""
+
+    passage: int  # which of the passages
+    start: int  # code points in that passage
+    end: int
+    no_answer: float  # log-odds of "not in these passages"
+    score: float  # log-probability of the span, or of starting in the statement
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Turns the network's scores into a confidence: a logistic regression on development data."""
 
     bias: float
-    no_answer: float  # weight of the log-odds of "not in these passages"
-    span: float  # weight of the log-probability of the span, or of starting in the statement
+    no_answer: float  # weight of Best.no_answer
+    score: float  # weight of Best.score
     threshold: float  # below this confidence, the documents don't say
     provisional: bool  # fitted on little data
 
-    def confidence(self, no_answer: float, span: float) -> float:
-        return 1 / (1 + math.exp(-(self.bias + self.no_answer * no_answer + self.span * span)))
+    def confidence(self, no_answer: float, score: float) -> float:
+        return 1 / (1 + math.exp(-(self.bias + self.no_answer * no_answer + self.score * score)))
 
 
 class Reader:
@@ -58,8 +69,8 @@ class Reader:
     def __init__(
         self, model: PointerGenerator, tokenizer: Tokenizer, calibration: Calibration
     ) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+        self.model = model
+        self.tokenizer = tokenizer
         self._calibration = calibration
 
     @classmethod
@@ -107,29 +118,32 @@ class Reader:
 
         Raises QuestionError for a question without a word.
         """
+        best = self.best(question, passages)
+        if best is None:
+            return None
+        text = passages[best.passage]
+        start, end = spans.trim(text, best.start, best.end)
+        confidence = self._calibration.confidence(best.no_answer, best.score)
+        return Reading(text[start:end], best.passage, start, end, confidence)
+
+    def best(self, question: str, passages: Sequence[str]) -> Best | None:
+        """As ``read``, with the scores that the calibration turns into a confidence."""
         from qa.reader.search import best_spans
 
         if not question.strip():
             raise QuestionError("the question is empty; ask in a few words")
-        windows = spans.windows(question, passages, self._tokenizer)
+        windows = spans.windows(question, passages, self.tokenizer)
         if not windows:
             return None
-        found = best_spans(self._model, windows)
+        found = best_spans(self.model, windows)
         places = [locate(span, windows, passages) for span in found.spans]
         if not places:
             return None
-        place, score = places[0], found.spans[0].score
         if spans.wants_statement(question):
             place, score = likeliest_statement(places, found.spans, passages)
-        passage, start, end = place
-        start, end = spans.trim(passages[passage], start, end)
-        return Reading(
-            text=passages[passage][start:end],
-            passage=passage,
-            start=start,
-            end=end,
-            confidence=self._calibration.confidence(found.no_answer, score),
-        )
+        else:
+            place, score = places[0], found.spans[0].score
+        return Best(*place, no_answer=found.no_answer, score=score)
 
 
 def locate(span: Span, windows: Sequence[Window], passages: Sequence[str]) -> Place:

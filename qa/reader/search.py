@@ -14,7 +14,7 @@ from qa.reader.model import PointerGenerator
 from qa.reader.spans import Window
 
 PLACES = 8  # first places that are followed
-SPAN_PIECES = 48  # the longest span
+SPAN_PIECES = 32  # the longest span
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,12 @@ def follow(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state  # (1, K*N, D)
-    log_probs = model.log_probs(outputs, source.states, source.copy_ids)[0]
-    log_probs = log_probs.reshape(count, longest, -1)  # (K, N, V)
-    ends = log_probs[..., model.config.sep_token_id]  # (K, N): the span ends after piece n
-    steps = log_probs[:, :-1].gather(-1, forced[:, 1:, None])[..., 0]  # (K, N-1)
-    walked = torch.cat([torch.zeros(count, 1), steps.cumsum(1)], 1)  # (K, N)
+    following = torch.cat([forced[:, 1:], torch.zeros(count, 1, dtype=torch.long)], 1)  # (K, N)
+    ending = torch.full_like(forced, model.config.sep_token_id)
+    wanted = torch.stack([following, ending], -1).reshape(1, -1, 2)  # (1, K*N, 2)
+    log_probs = model.log_prob_of(outputs, source.states, source.copy_ids, wanted)
+    steps, ends = log_probs.reshape(count, longest, 2).unbind(-1)  # (K, N) each
+    walked = torch.cat([torch.zeros(count, 1), steps[:, :-1].cumsum(1)], 1)
     scores = walked + ends + torch.tensor([score for *_, score in places])[:, None]
     spans: list[Span | None] = []
     for k, (window, piece, place) in enumerate(places):
