@@ -59,6 +59,7 @@ _TABLES = (
         title, text, tokenize = 'porter unicode61 remove_diacritics 2'
     )""",
 )
+_SELECT_DOCUMENT = "SELECT path, sha256, text, title, date, author FROM documents"
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: "another process is writing it; try again when that is done",
     sqlite3.SQLITE_CANTOPEN: "check that the folder may be written, or name another",
@@ -211,11 +212,14 @@ class Snapshot:
         rows = self._connection.execute("SELECT path, sha256, size, mtime_ns, title FROM documents")
         return [FileRecord(_load_path(path), *rest) for path, *rest in rows]
 
+    def documents(self) -> Iterator[Document]:
+        """All of them, one at a time."""
+        for path, *rest in self._connection.execute(f"{_SELECT_DOCUMENT} ORDER BY id"):
+            yield Document(_load_path(path), *rest)
+
     def document(self, path: str) -> Document | None:
-        row = self._connection.execute(
-            "SELECT path, sha256, text, title, date, author FROM documents WHERE path = ?",
-            (_store_path(path),),
-        ).fetchone()
+        query = f"{_SELECT_DOCUMENT} WHERE path = ?"
+        row = self._connection.execute(query, (_store_path(path),)).fetchone()
         return Document(_load_path(row[0]), *row[1:]) if row else None
 
     def passages_of(self, path: str) -> list[tuple[int, StoredPassage]]:

@@ -95,10 +95,15 @@ def parse_document(data: bytes, *, name: str) -> Document:
         path=name,
         sha256=hashlib.sha256(data).hexdigest(),
         text=text,
-        title=title or head.title or PurePosixPath(name).stem,
+        title=title or head.title or name_title(name),
         date=date or head.date,
         author=author or head.author,
     )
+
+
+def name_title(name: str) -> str:
+    """The title of a document that has no other: its file's stem."""
+    return _SURROGATE.sub("\ufffd", PurePosixPath(name).stem)
 
 
 # Bytes to text

@@ -177,6 +177,7 @@ class PassageIndex:
     def stats(self) -> IndexStats:
         vectors = self._load_vectors()
         with self._catalog.read() as snapshot:
+            vectors = _trusted(vectors, snapshot)
             manifest = snapshot.manifest()
             documents, passages = snapshot.count("documents"), snapshot.count("passages")
             behind = snapshot.count("passages", after=vectors.last_in_file)
@@ -202,12 +203,12 @@ class PassageIndex:
         with self._catalog.read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
-            for record in snapshot.files():
-                problems += _check_file(snapshot.document(record.path), Path(folder))
-                for number, passage in snapshot.passages_of(record.path):
+            for document in snapshot.documents():
+                problems += _check_file(document, Path(folder))
+                for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
-                    problems += _check_passage(passage, snapshot.document(record.path))
-            if self._is_foreign(vectors, snapshot):
+                    problems += _check_passage(passage, document)
+            if _trusted(vectors, snapshot) is not vectors:
                 return [*problems, f"{VECTORS_NAME} belongs to another state of the index; sync"]
         ids, found = vectors.file_vectors()
         wrong = sum(
@@ -255,20 +256,12 @@ class PassageIndex:
 
     def _extend(self, vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
         """These vectors and those that the catalog has more; kept for the next search."""
-        known = VectorIndex() if self._is_foreign(vectors, snapshot) else vectors
+        known = _trusted(vectors, snapshot)
         extended = known.extended(*snapshot.vectors(after=known.last))
         with self._lock:
             if self._vectors is vectors:
                 self._vectors = extended
         return extended
-
-    def _is_foreign(self, vectors: VectorIndex, snapshot: Snapshot) -> bool:
-        """Whether the FAISS file is of another catalog or of a state that this one lost."""
-        if not vectors.catalog:
-            return False
-        manifest = snapshot.manifest()
-        newer = vectors.generation > int(manifest["generation"])
-        return newer or vectors.catalog != manifest["catalog"]
 
     def _write_vectors(self) -> None:
         """Makes the FAISS file again when it lags too far behind the catalog."""
@@ -329,6 +322,14 @@ def _checked(question: str) -> str:
     return question
 
 
+def _trusted(vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
+    """These vectors, or none if they are of another catalog or of a state that this one lost."""
+    manifest = snapshot.manifest()
+    newer = vectors.generation > int(manifest["generation"])
+    foreign = vectors.catalog not in ("", manifest["catalog"])
+    return VectorIndex() if newer or foreign else vectors
+
+
 def _nearest(
     snapshot: Snapshot, vectors: VectorIndex, vector: NDArray[np.float32], wanted: int
 ) -> list[int]:
@@ -363,7 +364,7 @@ def _rank(
         return ALPHA * meaning + (1 - ALPHA) * words
 
     hits: dict[str, Hit] = {}  # by text: of equal ones the best
-    for number in sorted(stored, key=lambda number: (-score(number), number)):
+    for number in sorted(stored, key=lambda number: (-score(number), -dense[number], number)):
         passage = stored[number]
         hit = Hit(
             document=passage.document,
@@ -378,9 +379,8 @@ def _rank(
     return list(hits.values())
 
 
-def _check_file(document: Document | None, folder: Path) -> list[str]:
+def _check_file(document: Document, folder: Path) -> list[str]:
     """What differs between a stored document and its file."""
-    assert document is not None
     path = document.path
     try:
         fresh = load_document(folder / path, name=path)
@@ -393,9 +393,8 @@ def _check_file(document: Document | None, folder: Path) -> list[str]:
     return []
 
 
-def _check_passage(passage: StoredPassage, document: Document | None) -> list[str]:
+def _check_passage(passage: StoredPassage, document: Document) -> list[str]:
     """Whether a stored passage is the slice of its document that it says."""
-    assert document is not None
     place = f"{document.path}: the passage at {passage.start} to {passage.end}"
     problems = []
     if document.text[passage.start : passage.end] != passage.text or not passage.text:

@@ -28,7 +28,6 @@ MAX_WRAP = 120  # characters; no text is wrapped wider than this
 WINDOW = 8_000  # characters that the tokenizer and sentencex see at once
 
 Span = tuple[int, int]  # start and end in code points
-Pieces = Callable[[str], list[int]]  # where each word piece of a text starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +39,16 @@ class Passage:
     text: str
 
 
-def split_passages(document: Document, *, pieces: Pieces | None = None) -> list[Passage]:
+def split_passages(document: Document) -> list[Passage]:
     """The passages of a document, in order, without overlap.
 
     A passage is a paragraph; very short neighbours are merged, long ones are cut at the end of a
     sentence. Front matter, the title, bylines, date lines, credits and bare links are left out,
-    unless nothing else is there. `pieces` defaults to the word pieces of the default embedder.
+    unless nothing else is there.
     """
-    pieces = pieces or word_pieces
     text = document.text
     spans = paragraphs(text, skip=_clutter(document)) or paragraphs(text)
-    parts = [part for span in spans for part in _cut(text, span, pieces)]
+    parts = [part for span in spans for part in _cut(text, span)]
     return [Passage(start, end, text[start:end]) for start, end in _merge(text, parts)]
 
 
@@ -63,7 +61,7 @@ def embedding_text(title: str, passage: str) -> str:
 
 
 def word_pieces(text: str) -> list[int]:
-    """Where each word piece of a text starts, for the default embedder."""
+    """Where each word piece of a text starts; the default embedder's stand for those of all."""
     encoding = _tokenizer().encode(text, add_special_tokens=False)
     return [start for start, _ in encoding.offsets]
 
@@ -83,8 +81,7 @@ def _tokenizer() -> Tokenizer:
 
 _CREDIT = re.compile(
     r"\W*(?:.{1,120}\bcontributed (?:\w+ )?to this (?:report|article|story)"
-    r"|(?:additional )?(?:reporting|writing|editing) by .{1,160})\W*",
-    re.I,
+    r"|(?i:additional )?(?i:reporting|writing|editing) by [A-Z].{1,160})\W*"
 )
 
 
@@ -171,25 +168,28 @@ _STOP = re.compile(  # with closing quotation marks and brackets; the second of 
 _SPACE = re.compile(r"\s+")
 
 
-def _cut(text: str, span: Span, pieces: Pieces) -> list[_Part]:
+def _cut(text: str, span: Span) -> list[_Part]:
     """A paragraph, cut into parts that fit a passage."""
 
-    def count(start: int, end: int) -> list[int]:
-        return [start + place for place in pieces(text[start:end])]
+    def places(start: int, end: int) -> list[int]:
+        return [start + place for place in word_pieces(text[start:end])]
 
     parts: list[_Part] = []
     for start, end in _windows(text, *span):
-        at = count(start, end)
-        while not _fits(start, end, len(at)):
-            stop = _cutting_point(text, start, end, at)
-            before = at[: bisect_left(at, stop)]
-            rest = at[len(before) :]
-            if not text[stop].isspace():  # the halves of a word may count more than the whole
-                while len(before := count(start, stop)) > MAX_PIECES:
-                    stop = (start + stop) // 2
-                rest = count(_trim(text, stop, end)[0], end)
-            parts.append((*_trim(text, start, stop), len(before)))
-            start, at = _trim(text, stop, end)[0], rest
+        at = places(start, end)
+        if not _fits(start, end, len(at)):
+            ends = [stop for _, stop in _sentences(text, start, end)]
+            while not _fits(start, end, len(at)):
+                stop = _cutting_point(text, start, end, at, ends)
+                count = bisect_left(at, stop)
+                rest = at[count:]
+                if _in_word(text, stop) and at[count - 1 : count + 1] != [stop - 1, stop]:
+                    # Halves of a word may count more pieces than the whole.
+                    while (count := len(places(start, stop))) > MAX_PIECES:
+                        stop = (start + stop) // 2
+                    rest = places(stop, end)
+                parts.append((*_trim(text, start, stop), count))
+                start, at = _trim(text, stop, end)[0], rest
         parts.append((start, end, len(at)))
     return parts
 
@@ -198,19 +198,22 @@ def _fits(start: int, end: int, count: int) -> bool:
     return count <= MAX_PIECES and end - start <= MAX_CHARACTERS
 
 
-def _cutting_point(text: str, start: int, end: int, at: list[int]) -> int:
-    """Where to cut so that the parts become about equal; `at` is where each piece starts.
+def _in_word(text: str, place: int) -> bool:
+    return text[place - 1].isalnum() and text[place].isalnum()
 
-    After a sentence, else after a sentence within a quotation, else at a space, else anywhere.
+
+def _cutting_point(text: str, start: int, end: int, at: list[int], ends: list[int]) -> int:
+    """Where to cut so that the parts become about equal.
+
+    `at` is where each piece starts, `ends` where the sentences end. After a sentence, else after
+    one within a quotation, else at a space, else anywhere.
     """
     limit = min([start + MAX_CHARACTERS, *at[MAX_PIECES : MAX_PIECES + 1]])
     goal = len(at) / max(1, math.ceil(len(at) / MAX_PIECES))
-    for ends in (
-        [stop for _, stop in _sentences(text, start, end)],
-        [match.end() for match in _STOP.finditer(text, start, limit)],
-        [match.start() for match in _SPACE.finditer(text, start + 1, limit)],
-    ):
-        if usable := [place for place in ends if start < place <= limit and place < end]:
+    stops = (match.end() for match in _STOP.finditer(text, start, limit))
+    spaces = (match.start() for match in _SPACE.finditer(text, start + 1, limit))
+    for choice in (ends, stops, spaces):
+        if usable := [place for place in choice if start < place <= limit and place < end]:
             return min(usable, key=lambda place: abs(bisect_left(at, place) - goal))
     return limit
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from index.catalog import Catalog, FileRecord
-from index.documents import SUFFIXES, Document, parse_document, read_bytes
+from index.documents import SUFFIXES, Document, name_title, parse_document, read_bytes
 from index.embedder import Embedder
 from index.errors import DocumentError, FolderError
 from index.passages import SPLITTER_VERSION, Passage, embedding_text, split_passages
@@ -48,6 +48,12 @@ class _Stamp:
 
     size: int  # bytes
     mtime_ns: int
+    settled: bool  # whether the time is old enough to show the next change
+
+    @property
+    def stored_mtime_ns(self) -> int:
+        """What the catalog keeps; 0 equals no file's time, so the next sync reads again."""
+        return self.mtime_ns if self.settled else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class _Run:
         source = self._source_of(path, sha256)
         if source is not None and self._same_splitter:
             with self._catalog.write() as writer:
-                writer.move(source, path, size=stamp.size, mtime_ns=stamp.mtime_ns)
+                writer.move(source, path, size=stamp.size, mtime_ns=stamp.stored_mtime_ns)
             self._vanished.discard(source)
             (self._unchanged if source == path else self._moved).append(path)
             self._bar.update()
@@ -186,7 +192,7 @@ class _Run:
                     item.passages,
                     vectors[start:end],
                     size=item.stamp.size,
-                    mtime_ns=item.stamp.mtime_ns,
+                    mtime_ns=item.stamp.stored_mtime_ns,
                 )
             start = end
             self._bar.update()
@@ -227,8 +233,9 @@ def _reads_the_same(record: FileRecord, path: str) -> bool:
 
     The ending chooses the loader, and the name may be the title.
     """
-    old, new = PurePosixPath(record.path), PurePosixPath(path)
-    return old.suffix == new.suffix and (record.title != old.stem or new.stem == old.stem)
+    same_ending = PurePosixPath(record.path).suffix == PurePosixPath(path).suffix
+    titles = name_title(record.path), name_title(path)
+    return same_ending and (record.title != titles[0] or titles[0] == titles[1])
 
 
 def _list_files(
@@ -278,4 +285,4 @@ def _look(path: Path, folder: Path) -> _Stamp:
     if not stat.S_ISREG(status.st_mode):
         raise DocumentError("it is not a regular file")
     settled = time.time_ns() - status.st_mtime_ns > SETTLED_NS
-    return _Stamp(status.st_size, status.st_mtime_ns if settled else 0)
+    return _Stamp(status.st_size, status.st_mtime_ns, settled)
