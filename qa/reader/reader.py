@@ -126,6 +126,17 @@ class Reader:
         confidence = self._calibration.confidence(best.no_answer, best.score)
         return Reading(text[start:end], best.passage, start, end, confidence)
 
+    def rewrite(self, question: str, history: Sequence[str]) -> str:
+        """A follow-up as a question that stands alone, in lower case.
+
+        ``history`` is the conversation so far: what it is about, then questions and answers.
+        """
+        from qa.reader.search import write
+
+        text = spans.conversation(history, question)
+        ids = write(self.model, spans.rewriting(text, self.tokenizer))
+        return self.tokenizer.decode(ids)
+
     def best(self, question: str, passages: Sequence[str]) -> Best | None:
         """As ``read``, with the scores that the calibration turns into a confidence."""
         from qa.reader.search import best_spans

@@ -13,6 +13,7 @@ from torch import Tensor
 from qa.reader.model import PointerGenerator
 from qa.reader.spans import Window
 
+WRITTEN_PIECES = 48  # the longest rewritten question
 PLACES = 8  # first places that are followed
 SPAN_PIECES = 32  # the longest span
 
@@ -142,3 +143,16 @@ def follow(
         span = Span(window, first, first + last, place, score)
         spans.append(span if score > -torch.inf else None)
     return spans
+
+
+@torch.inference_mode()
+def write(model: PointerGenerator, window: Window) -> list[int]:
+    """The pieces that the decoder writes freely, likeliest first, up to the end."""
+    ids = torch.tensor([window.ids])
+    segments = (torch.arange(len(window.ids)) >= window.head).long()[None]
+    written = model.generate(
+        ids, token_type_ids=segments, max_new_tokens=WRITTEN_PIECES, do_sample=False
+    )
+    pieces: list[int] = written[0, 1:].tolist()
+    end = model.config.sep_token_id
+    return pieces[: pieces.index(end)] if end in pieces else pieces

