@@ -23,13 +23,13 @@ VERBS = {  # past and present as they stand in a text -> as they stand in a ques
     "complained": "complain", "admitted": "admit", "concluded": "conclude", "hoped": "hope",
     "cried": "say", "replied": "say", "answered": "say", "asked": "ask",
 }  # fmt: skip
-NAME = (
-    r"(?:(?:the|a)\s+(?:\w+\s+)?\w+|[A-Z][\w.'-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w.'-]*){0,3})"
-)
+NAME = r"(?:(?:[Tt]he|[Aa])\s+(?:\w+\s+)?\w+|[A-Z][\w.'-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w.'-]*){0,3})"
 VERB = "|".join(VERBS)
 CLAUSE = r"(?:,|:|\s+(?:that|to|it|he|she|they|we|there|this|these|his|her|its|their|the|[\"“'‘]))"
 REPORTED = re.compile(rf"\b(?P<name>{NAME})\s+(?P<verb>{VERB}){CLAUSE}")
-ATTRIBUTED = re.compile(rf"[,?!.]?[\"”'’]+,?\s+(?P<verb>{VERB})\s+(?P<name>{NAME})")
+ATTRIBUTED = re.compile(
+    rf"[\"”'’]+,?\s+(?:(?P<verb>{VERB})\s+(?P<name>{NAME})|(?P<speaker>{NAME})\s+(?P<spoke>{VERB})\b)"
+)
 OPENERS = frozenset(
     "the a an he she it they we i you this that these those there his her its their in on at as "
     "when while after before although though if since because however but and for".split()
@@ -64,14 +64,17 @@ def statement_questions(context: str, rng: random.Random) -> Iterator[tuple[str,
 
 def speaker(sentence: str) -> tuple[str, str] | None:
     """Who speaks in a sentence, and the verb; None where nobody does, or only "he"."""
-    found = REPORTED.search(sentence) or ATTRIBUTED.search(sentence)
-    if not found:
+    if found := ATTRIBUTED.search(sentence):
+        name, verb = found["name"] or found["speaker"], found["verb"] or found["spoke"]
+    elif found := REPORTED.search(sentence):
+        name, verb = found["name"], found["verb"]
+    else:
         return None
-    name = " ".join(found["name"].split())
+    name = " ".join(name.split()).rstrip(".")
     first, *rest = name.split()
     if first.lower() in OPENERS - {"the", "a"} or len(name) < 3 or name.endswith(("'s", "’s")):
         return None
-    return (" ".join(["the", *rest]) if first == "The" else name), found["verb"]
+    return (" ".join(["the", *rest]) if first == "The" else name), verb
 
 
 def choose_topic(sentence: str, name: str, rng: random.Random) -> str | None:

