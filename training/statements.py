@@ -23,7 +23,8 @@ VERBS = {  # past and present as they stand in a text -> as they stand in a ques
     "complained": "complain", "admitted": "admit", "concluded": "conclude", "hoped": "hope",
     "cried": "say", "replied": "say", "answered": "say", "asked": "ask",
 }  # fmt: skip
-NAME = r"(?:(?:[Tt]he|[Aa])\s+(?:\w+\s+)?\w+|[A-Z][\w.'-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w.'-]*){0,3})"
+PROPER = r"[A-Z][\w.'-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w.'-]*){0,3}"
+NAME = rf"(?:(?:[Tt]he|[Aa])\s+(?:\w+\s+)?\w+|{PROPER})"
 VERB = "|".join(VERBS)
 CLAUSE = r"(?:,|:|\s+(?:that|to|it|he|she|they|we|there|this|these|his|her|its|their|the|[\"“'‘]))"
 REPORTED = re.compile(rf"\b(?P<name>{NAME})\s+(?P<verb>{VERB}){CLAUSE}")
