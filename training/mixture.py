@@ -22,14 +22,13 @@ GOLD = (  # stage 1: one passage a question
     Share("policyqa", 0.1),
 )
 OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
-    Share("squad", 0.12),
-    Share("squad2_hard", 0.5),
-    Share("qed", 0.5),
-    Share("squadshifts_reddit", 0.03),
+    Share("squad", 0.07),
+    Share("squad2_hard", 0.3),
+    Share("qed", 0.4),
 )
-AGAIN = 0.06  # of stage 1, once more in stage 2
+AGAIN = 0.03  # of stage 1, once more in stage 2
 STATEMENTS = ("squad", "fairytaleqa", "squadshifts_reddit", "squadshifts_amazon")
-FOLLOW_UPS = 4000  # made by rule, beside all recorded ones
+FOLLOW_UPS = 2000  # made by rule, beside all recorded ones
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.12  # of answerable questions, once more with another paragraph of the same article
 HELD_BACK = (

@@ -102,7 +102,7 @@ def rewrite_examples(data: Path) -> list[Example]:
     turns = [recorded(row) for row in rows if not held_out(row["history"][0])]
     rows = read_rows(data / "train" / "squad.jsonl.gz")
     by_rule = [example for row in rows for example in made(row, rng)]
-    return turns * 2 + rng.sample(by_rule, FOLLOW_UPS)
+    return turns + rng.sample(by_rule, FOLLOW_UPS)
 
 
 def held_out(title: str) -> bool:

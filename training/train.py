@@ -24,7 +24,7 @@ from training.mixture import SEED
 
 STARTED_RATE = 1.5e-4  # learning rate of what comes from the embedder
 NEW_FACTOR = 3.0  # … times this for what starts at random
-WARM_UP = 300  # steps
+WARM_UP = 300  # steps, or a tenth of all where that is less
 CLIP = 1.0
 DECODER_FROM = (1, 3, 5)  # encoder layers that the decoder's layers start from
 PLACE_WEIGHT = 0.5  # of the loss that points the pointer at the answer's first place
@@ -115,8 +115,9 @@ def groups(trainee: Trainee, rate: float) -> list[dict]:
 
 def schedule(step: int, total: int) -> float:
     """Linear warm-up, then cosine to zero."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
+    warm_up = min(WARM_UP, total // 10)
+    if step < warm_up:
+        return (step + 1) / warm_up
     return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
