@@ -8,6 +8,7 @@ nothing from elsewhere.
 import contextlib
 import re
 import socket
+import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -56,7 +57,7 @@ def serve(
     with _listen(port) as listener:
         from qa.chatbot import Chatbot
 
-        chatbot = Chatbot.open(folder, index=index, progress=True)
+        chatbot = Chatbot.open(folder, index=index, progress=sys.stderr.isatty())
         server = _server(build(chatbot, examples=examples))
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         print(f"readback answers at {address} (Ctrl-C stops it)", flush=True)

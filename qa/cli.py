@@ -1,0 +1,315 @@
+"""The command line: sync, ask, chat, serve, verify and doctor.
+
+It reads arguments, calls the library and prints; what a Python caller could want too belongs in
+the library. Text from documents is untrusted: characters that could drive a terminal are printed
+as visible escapes. `--json` prints the same facts exactly as they are.
+
+Exit status: 0 when all went well; 1 when `ask` found no answer, or `verify` or `doctor` found
+a problem; 2 for an error, told in one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from index import PassageIndex, SyncReport
+from index.errors import FolderError, IndexUnavailable, QuestionError, ReadbackError
+from qa.chatbot import INDEX_FOLDER, Answer, Chatbot, Citation, Conversation, ReadPassage
+from qa.doctor import examine, installed
+
+DONE, NEGATIVE, ERROR = 0, 1, 2  # negative: no answer, or problems
+BROKEN_PIPE, INTERRUPTED = 141, 130  # 128 + the signal's number, as shells report it
+CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+BIDI_CONTROLS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+NEAREST = 3  # passages shown when the documents don't say
+HINT = 240  # characters shown of each of them
+
+HERE = "the folder of documents (default: the current folder)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    args = _parser().parse_args(argv)
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except ReadbackError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _fail(message: str) -> int:
+    print(f"readback: {_one_line(message)}", file=sys.stderr)
+    return ERROR
+
+
+# Arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="readback",
+        description="Ask your own documents a question and get the answer in their own words, "
+        "with the exact place it stands. Everything runs on this machine.",
+    )
+    parser.add_argument("--version", action="version", version=f"readback {installed('readback')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sync = _command(commands, "sync", _sync, "bring a folder's index up to date")
+    sync.add_argument("folder", metavar="FOLDER", help="the folder of documents")
+    sync.add_argument(
+        "--check", action="store_true", help="read every file, whatever its size and time say"
+    )
+    _add_json(sync)
+
+    ask = _command(commands, "ask", _ask, "ask one question")
+    ask.epilog = "Exit status: 0 answered, 1 the documents don't say, 2 error."
+    ask.add_argument("question", metavar="QUESTION", help="the question, in quotes")
+    _add_folder_and_timings(ask)
+    _add_json(ask)
+
+    chat = _command(commands, "chat", _chat, "ask in the terminal, follow-up questions included")
+    _add_folder_and_timings(chat)
+
+    serve = _command(commands, "serve", _serve, "serve the chat page to this machine's browser")
+    serve.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=HERE)
+    serve.add_argument(
+        "--port", type=int, metavar="N", help="the page's port (default: the first free from 7860)"
+    )
+
+    verify = _command(commands, "verify", _verify, "check every stored offset and hash")
+    verify.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
+    verify.add_argument("folder", metavar="FOLDER", help="the folder of documents")
+    _add_json(verify)
+
+    doctor = _command(commands, "doctor", _doctor, "show versions, models and an index's state")
+    doctor.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
+    doctor.add_argument("folder", metavar="FOLDER", nargs="?", help="also look at its index")
+    _add_json(doctor)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + "."
+    )
+    command.set_defaults(run=run)
+    command.add_argument(
+        "--index", metavar="DIR", help="where the index lies (default: .readback in the folder)"
+    )
+    return command
+
+
+def _add_folder_and_timings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--folder", metavar="DIR", default=".", help=HERE)
+    command.add_argument("--timings", action="store_true", help="print what each step took")
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+# Commands: each takes its arguments and returns the exit status
+
+
+def _sync(args: argparse.Namespace) -> int:
+    with PassageIndex.open(_index_folder(args)) as index:
+        report = index.sync(args.folder, check=args.check, progress=sys.stderr.isatty())
+    if args.json:
+        _print_json({**dataclasses.asdict(report), "skipped": dict(report.skipped)})
+    else:
+        _print_report(report)
+    return DONE
+
+
+def _ask(args: argparse.Namespace) -> int:
+    answer = _open_chatbot(args).ask(args.question)
+    if args.json:
+        _print_json(dataclasses.asdict(answer))
+    else:
+        _print_answer(answer, timings=args.timings)
+    return NEGATIVE if answer.text is None else DONE
+
+
+def _chat(args: argparse.Namespace) -> int:
+    """Ask until the input ends, `exit`, or Ctrl-C."""
+    with contextlib.suppress(ImportError):  # makes `input` a line editor, where Python has it
+        import readline  # noqa: F401
+
+    conversation = _open_chatbot(args).conversation()
+    prompt = "> " if sys.stdin.isatty() else ""
+    if prompt:
+        print("Ask about the documents. `exit` or Ctrl-D ends the conversation.\n")
+    try:
+        while (question := input(prompt).strip()) not in ("exit", "quit"):
+            if question:
+                _reply(conversation, question, timings=args.timings)
+    except (EOFError, KeyboardInterrupt):
+        print()
+    return DONE
+
+
+def _reply(conversation: Conversation, question: str, *, timings: bool) -> None:
+    try:
+        _print_answer(conversation.ask(question), timings=timings)
+    except QuestionError as error:
+        _fail(str(error))
+    print(flush=True)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from qa.page import serve
+
+    serve(args.folder, index=_index_folder(args), port=args.port)
+    return DONE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    path = _index_folder(args)
+    if not path.exists():
+        raise IndexUnavailable(f"there is no index at {path}; make it with `readback sync`")
+    with PassageIndex.open(path) as index:
+        problems = index.verify(args.folder)
+    if args.json:
+        _print_json({"problems": problems})
+    elif problems:
+        print(*map(printable, problems), sep="\n")
+    else:
+        print("Every stored offset and hash agrees with the files.")
+    return NEGATIVE if problems else DONE
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    findings = examine(_index_folder(args) if args.folder or args.index else None)
+    if args.json:
+        _print_json(findings)
+    else:
+        _print_findings(findings)
+    return NEGATIVE if findings["problems"] else DONE
+
+
+def _index_folder(args: argparse.Namespace) -> Path:
+    """Where the index lies. In a folder that is missing none is looked for, and none made."""
+    if args.index:
+        return Path(args.index)
+    if not Path(args.folder).is_dir():
+        raise FolderError(f"{args.folder} is not a folder; name the one that holds your documents")
+    return Path(args.folder) / INDEX_FOLDER
+
+
+def _open_chatbot(args: argparse.Namespace) -> Chatbot:
+    """The chatbot over a freshly synced folder; files that could not be read are counted."""
+    bot = Chatbot.open(args.folder, index=_index_folder(args), progress=sys.stderr.isatty())
+    if bot.report.skipped:
+        print(
+            f"readback: {len(bot.report.skipped)} of the folder's files could not be read;"
+            " `readback sync` says which and why",
+            file=sys.stderr,
+        )
+    return bot
+
+
+# Printing
+
+
+def printable(text: str) -> str:
+    """`text` with what could drive or deceive a terminal replaced by visible escapes.
+
+    Escaped are control characters other than tab and line feed, line and paragraph separators,
+    lone surrogates, and the marks that change the direction of text (Unicode TR 36, 2.8).
+    Windows line ends become line feeds.
+    """
+    return "".join(map(_visible, text.replace("\r\n", "\n")))
+
+
+def _visible(character: str) -> str:
+    if character in "\t\n" or not (
+        character in BIDI_CONTROLS or unicodedata.category(character) in CONTROLS
+    ):
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return printable(line if len(line) <= HINT else line[: HINT - 1].rstrip() + "…")
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_report(report: SyncReport) -> None:
+    for change in ("added", "changed", "moved", "removed", "unchanged", "skipped"):
+        print(f"{change:<10}{len(getattr(report, change)):>7,}")
+    for path, reason in report.skipped:
+        print(f"  {_file(path)}: {printable(reason)}")
+
+
+def _print_answer(answer: Answer, *, timings: bool) -> None:
+    confidence = f"confidence {answer.confidence:.2f} (provisional)"
+    if answer.text is None:
+        print("The documents don't say.")
+        print(f"  best candidate: {confidence}")
+        if answer.passages:
+            print("\nNearest passages:")
+        for passage in answer.passages[:NEAREST]:
+            print(f"  {_source(passage)}\n    {_shortened(passage.text)}")
+    else:
+        print({"yes": "Yes: ", "no": "No: "}.get(answer.verdict or "", "") + printable(answer.text))
+        for citation in answer.citations:
+            print(f"\n  {_source(citation)} · {confidence}\n    {_one_line(citation.sentence)}")
+    if timings:
+        steps = answer.timings
+        print(
+            f"\n  embed {steps.embed:.3f} s · search {steps.search:.3f} s"
+            f" · read {steps.read:.3f} s · total {steps.total:.3f} s"
+        )
+
+
+def _print_findings(findings: dict[str, Any]) -> None:
+    sections = {name: facts for name, facts in findings.items() if name != "problems"}
+    for section, facts in sections.items():
+        print(section)
+        for name, fact in (facts or {"": "nothing to show"}).items():
+            print(f"  {name:<21} {'none' if fact is None else printable(str(fact))}")
+    print("network\n  No network is needed: both models are on this machine.\n")
+    print(*map(printable, findings["problems"] or ["No problems found."]), sep="\n")
+
+
+def _source(place: Citation | ReadPassage) -> str:
+    """Title, date, file and offsets on one line."""
+    parts = [_one_line(place.title), place.date, _file(place.document)]
+    return " · ".join(filter(None, parts)) + f", characters {place.start} to {place.end}"
+
+
+def _file(path: str) -> str:
+    return printable(path).replace("\n", "\\n")
