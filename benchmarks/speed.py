@@ -58,7 +58,7 @@ def passages_of(reader: Reader) -> list[str]:
     """Passages of as many word pieces as the comparison wants, question included."""
     sentence = "The leaders of both countries met in Tokyo and spoke about energy and trade. "
     text = sentence * 20
-    offsets = reader.tokenizer.encode(text, add_special_tokens=False).offsets
+    offsets = reader.search.tokenizer.encode(text, add_special_tokens=False).offsets
     return [text[: offsets[PIECES - 14][1]]] * PASSAGES
 
 

@@ -11,7 +11,7 @@ import qa
 ROOT = Path(__file__).parent.parent
 PATH = {  # inside a package, a module imports only those before it
     "qa": ["reader", "chatbot", "page", "doctor", "cli"],
-    "qa/reader": ["model", "spans", "search", "reader"],
+    "qa/reader": ["model", "spans", "search", "seq2seq", "reader"],
 }
 HEAVY = {"torch", "faiss", "gradio", "transformers", "sentence_transformers", "trafilatura"}
 

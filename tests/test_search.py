@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qa.reader import Reader
-from qa.reader.search import Source, best_spans, encode
+from qa.reader.search import Source, encode
 from qa.reader.spans import Window, windows
 
 QUESTION = "When is the first consultation planned?"
@@ -42,17 +42,21 @@ def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
 
 @pytest.mark.parametrize("question", [QUESTION, "Where was Scholz?", "Who won the cup?"])
 def test_best_span_is_the_best_of_all(reader: Reader, question: str):
-    found = windows(question, PASSAGES, reader.tokenizer)
-    expected, window, first, last = brute_force(reader.model, found)
-    best = best_spans(reader.model, found).spans[0]
-    assert (best.window, best.first, best.last) == (window, first, last)
+    found = windows(question, PASSAGES, reader.search.tokenizer)
+    expected, number, first, last = brute_force(reader.search.model, found)
+    best = reader.search.find(question, PASSAGES).spans[0]
+    window = found[number]
+    assert (best.passage, best.start) == (window.passage, window.offsets[first][0])
+    assert best.end == window.offsets[last][1]
     assert best.score == pytest.approx(expected, abs=1e-3)
 
 
 def test_spans_start_and_end_at_word_edges(reader: Reader):
     passage = "Unternehmensbesteuerungsreformgesetzentwurf, said Ms. Oyelaran-Whitfield."
-    (window,) = windows("Who said it?", [passage], reader.tokenizer)
-    for span in best_spans(reader.model, [window]).spans:
-        start, end = window.offsets[span.first][0], window.offsets[span.last][1]
-        assert not (passage[start - 1 : start].isalnum() and passage[start].isalnum())
-        assert not (passage[end - 1].isalnum() and passage[end : end + 1].isalnum())
+    found = reader.search.find("Who said it?", [passage]).spans
+    assert found
+    for span in found:
+        assert not (
+            passage[span.start - 1 : span.start].isalnum() and passage[span.start].isalnum()
+        )
+        assert not (passage[span.end - 1].isalnum() and passage[span.end : span.end + 1].isalnum())

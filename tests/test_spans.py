@@ -65,7 +65,7 @@ def test_statement_is_the_whole_quotation():
 
 def test_long_passages_become_overlapping_windows(reader: Reader):
     text = " ".join(f"word{n}" for n in range(600))
-    found = windows("Which word?", [text], reader.tokenizer)
+    found = windows("Which word?", [text], reader.search.tokenizer)
     assert len(found) > 2
     assert all(len(window.ids) <= WINDOW_PIECES for window in found)
     covered = {at for window in found for start, end in window.offsets for at in range(start, end)}
@@ -73,12 +73,12 @@ def test_long_passages_become_overlapping_windows(reader: Reader):
 
 
 def test_special_tokens_in_a_document_are_text(reader: Reader):
-    (window,) = windows("[MASK] who?", ["He wrote [SEP] and [CLS]."], reader.tokenizer)
-    special = {reader.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]", "[MASK]")}
+    (window,) = windows("[MASK] who?", ["He wrote [SEP] and [CLS]."], reader.search.tokenizer)
+    special = {reader.search.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]", "[MASK]")}
     assert special.isdisjoint(window.ids[1 : window.head - 1])
     assert special.isdisjoint(window.ids[window.head : -1])
 
 
 def test_a_passage_without_pieces_has_an_empty_window(reader: Reader):
-    (window,) = windows("Who?", ["\u200b"], reader.tokenizer)
+    (window,) = windows("Who?", ["\u200b"], reader.search.tokenizer)
     assert window.offsets == []

@@ -6,9 +6,10 @@ Knows no documents and no index.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +18,9 @@ from index.errors import QuestionError, ReaderError
 from qa.reader import spans
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from qa.reader.model import PointerGenerator
-    from qa.reader.search import Span
-    from qa.reader.spans import Window
+    from qa.reader.search import Span, SpanSearch
 
 SHIPPED = Path(__file__).parent / "weights"
-Place = tuple[int, int, int]  # passage, start, end in code points
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +59,28 @@ class Calibration:
         return 1 / (1 + math.exp(-(self.bias + self.no_answer * no_answer + self.score * score)))
 
 
-class Reader:
-    """A model, its tokenizer and its calibration. Stateless: one serves many threads."""
+UNCALIBRATED = Calibration(bias=2.0, no_answer=0.0, score=1.0, threshold=0.1, provisional=True)
 
-    def __init__(
-        self, model: PointerGenerator, tokenizer: Tokenizer, calibration: Calibration
-    ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
+
+class Reader:
+    """A network and its calibration. Stateless: one serves many threads."""
+
+    def __init__(self, search: SpanSearch, calibration: Calibration) -> None:
+        self.search = search
         self._calibration = calibration
 
     @classmethod
-    def load(cls, path: str | Path = SHIPPED) -> Reader:
-        """Load the shipped reader or one in a folder.
+    def load(cls, name: str | Path = SHIPPED) -> Reader:
+        """Load the shipped reader, one in a folder, or any encoder-decoder of transformers.
 
-        Raises ReaderError when the folder holds no reader.
+        A name that is no folder is looked up on the model hub, the only case that may need the
+        network. Raises ReaderError when there is no reader of that name.
         """
-        import torch
-        from tokenizers import Tokenizer
-        from transformers.utils import logging
-
-        from qa.reader.model import PointerGenerator
-
-        path = Path(path)
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            values = json.loads((path / "calibration.json").read_text("utf-8"))
-            tokenizer = Tokenizer.from_str((path / "tokenizer.json").read_text("utf-8"))
-            model = PointerGenerator.from_pretrained(path, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            raise ReaderError(f"no reader in {str(path)!r}: {error}") from error
-        finally:
-            if bars:
-                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True  # "[SEP]" in a document is text like any other
-        model.eval()  # type: ignore[no-untyped-call]
-        return cls(model, tokenizer, Calibration(**values))
+        with quiet():
+            try:
+                return cls(load_search(name), load_calibration(Path(name)))
+            except (OSError, ValueError, KeyError) as error:
+                raise ReaderError(f"no reader in {str(name)!r}: {error}") from error
 
     @property
     def threshold(self) -> float:
@@ -126,52 +105,73 @@ class Reader:
         confidence = self._calibration.confidence(best.no_answer, best.score)
         return Reading(text[start:end], best.passage, start, end, confidence)
 
-    def rewrite(self, question: str, history: Sequence[str]) -> str:
-        """A follow-up as a question that stands alone, in lower case.
-
-        ``history`` is the conversation so far: what it is about, then questions and answers.
-        """
-        from qa.reader.search import write
-
-        text = spans.conversation(history, question)
-        ids = write(self.model, spans.rewriting(text, self.tokenizer))
-        return self.tokenizer.decode(ids)
-
     def best(self, question: str, passages: Sequence[str]) -> Best | None:
         """As ``read``, with the scores that the calibration turns into a confidence."""
-        from qa.reader.search import best_spans
-
         if not question.strip():
             raise QuestionError("the question is empty; ask in a few words")
-        windows = spans.windows(question, passages, self.tokenizer)
-        if not windows:
+        if not passages:
             return None
-        found = best_spans(self.model, windows)
-        places = [locate(span, windows, passages) for span in found.spans]
-        if not places:
+        found = self.search.find(question, passages)
+        if not found.spans:
             return None
+        best = found.spans[0]
+        place, score = (best.passage, best.start, best.end), best.score
         if spans.wants_statement(question):
-            place, score = likeliest_statement(places, found.spans, passages)
-        else:
-            place, score = places[0], found.spans[0].score
+            place, score = likeliest_statement(found.spans, passages)
         return Best(*place, no_answer=found.no_answer, score=score)
 
 
-def locate(span: Span, windows: Sequence[Window], passages: Sequence[str]) -> Place:
-    """Where a span of word pieces stands in its passage's text."""
-    window = windows[span.window]
-    text = passages[window.passage]
-    end = spans.stretch(text, window.offsets[span.last][1])
-    return window.passage, window.offsets[span.first][0], end
+def load_search(name: str | Path) -> SpanSearch:
+    """The network and its tokenizer, behind the search that suits it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    from qa.reader.model import PointerGenerator  # registers the Auto classes
+    from qa.reader.search import PointerSearch
+    from qa.reader.seq2seq import Seq2SeqSearch
+
+    AutoConfig.from_pretrained(name)  # before all else: does it exist?
+    model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(name).backend_tokenizer
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a document is text like any other
+    if isinstance(model, PointerGenerator):
+        return PointerSearch(model, tokenizer)
+    return Seq2SeqSearch(model, tokenizer)
+
+
+def load_calibration(folder: Path) -> Calibration:
+    """The calibration that lies with the weights; a provisional one where there is none."""
+    path = folder / "calibration.json"
+    if not path.exists():
+        return UNCALIBRATED
+    return Calibration(**json.loads(path.read_text("utf-8")))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers inside."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def likeliest_statement(
-    places: Sequence[Place], found: Sequence[Span], passages: Sequence[str]
-) -> tuple[Place, float]:
-    """The sentence in which the decoder would most likely start, and that log-probability."""
-    chances: dict[Place, float] = {}
-    for (passage, start, end), span in zip(places, found, strict=True):
-        sentence = (passage, *spans.statement(passages[passage], start, end))
+    found: Sequence[Span], passages: Sequence[str]
+) -> tuple[tuple[int, int, int], float]:
+    """The sentence (passage, start, end) in which the answer would most likely start, and the
+    log-probability of that."""
+    chances: dict[tuple[int, int, int], float] = {}
+    for span in found:
+        text = passages[span.passage]
+        sentence = (span.passage, *spans.statement(text, span.start, span.end))
         chances[sentence] = chances.get(sentence, 0.0) + math.exp(span.place)
     best = max(chances, key=chances.__getitem__)
     return best, math.log(chances[best])

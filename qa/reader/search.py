@@ -5,13 +5,16 @@ gives the likeliest first places; a second forces each of them along its passage
 scores every end on the way. Nothing that is not in a passage can come out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from qa.reader.model import PointerGenerator
-from qa.reader.spans import Window
+from qa.reader.spans import Window, conversation, rewriting, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
 PLACES = 8  # first places that are followed
@@ -20,19 +23,27 @@ SPAN_PIECES = 32  # the longest span
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A candidate answer: pieces first…last of a window."""
+    """A candidate answer: passages[passage][start:end]."""
 
-    window: int
-    first: int
-    last: int
-    place: float  # log-probability of copying from its first place
+    passage: int
+    start: int  # code points
+    end: int
+    place: float  # log-probability of starting there
     score: float  # … and of each next piece, and of the end
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """What the network makes of a question and its passages."""
+
     spans: list[Span]  # best first
     no_answer: float  # log-odds of "not in these passages"
+
+
+class SpanSearch(Protocol):
+    """A network that finds spans; ``PointerSearch`` here, ``Seq2SeqSearch`` for any other."""
+
+    def find(self, question: str, passages: Sequence[str]) -> Found: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +56,62 @@ class Source:
     length: int  # L
 
 
-def encode(model: PointerGenerator, windows: list[Window], pad: int) -> Source:
-    length = max(len(window.ids) for window in windows)
-    ids = torch.full((1, len(windows), length), pad)
+class PointerSearch:
+    """The shipped network: its pointer gives the first places."""
+
+    def __init__(self, model: PointerGenerator, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @torch.inference_mode()
+    def find(self, question: str, passages: Sequence[str]) -> Found:
+        """The best spans, one for each of the likeliest first places; none in wordless text."""
+        model, config = self.model, self.model.config
+        read = windows(question, passages, self.tokenizer)
+        if not read:
+            return Found([], 0.0)
+        source = encode(model, read, config.pad_token_id or 0)
+        start = torch.tensor([[config.decoder_start_token_id]])
+        outputs, cache = model.decode(start, source.states, source.mask, use_cache=True)
+        none = torch.tensor([[[config.no_answer_token_id]]])
+        chance = model.log_prob_of(outputs, source.states, source.copy_ids, none).exp()
+        places = first_places(model, outputs, source, read)
+        spans = follow(model, cache, source, read, places, passages)
+        spans.sort(key=lambda span: -span.score)
+        return Found(spans, float(chance.clamp(1e-9, 1 - 1e-9).logit()))
+
+    @torch.inference_mode()
+    def rewrite(self, question: str, history: Sequence[str]) -> str:
+        """A follow-up as a question that stands alone, written freely, in lower case.
+
+        ``history`` is the conversation so far: what it is about, then questions and answers.
+        """
+        window = rewriting(conversation(history, question), self.tokenizer)
+        ids = torch.tensor([window.ids])
+        segments = (torch.arange(len(window.ids)) >= window.head).long()[None]
+        written = self.model.generate(
+            ids, token_type_ids=segments, max_new_tokens=WRITTEN_PIECES, do_sample=False
+        )
+        return self.tokenizer.decode(written[0].tolist())
+
+
+def encode(model: PointerGenerator, read: list[Window], pad: int) -> Source:
+    length = max(len(window.ids) for window in read)
+    ids = torch.full((1, len(read), length), pad)
     mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
-    for i, window in enumerate(windows):
+    for i, window in enumerate(read):
         ids[0, i, : len(window.ids)] = torch.tensor(window.ids)
         mask[0, i, : len(window.ids)] = 1
         segments[0, i, window.head : len(window.ids)] = 1
     return Source(*model.encode(ids, mask, segments), length)
 
 
-@torch.inference_mode()
-def best_spans(model: PointerGenerator, windows: list[Window]) -> Found:
-    """The best spans, one for each of the likeliest first places.
-
-    Raises nothing for odd text: a passage without a single piece just has no span.
-    """
-    config = model.config
-    source = encode(model, windows, config.pad_token_id or 0)
-    start = torch.tensor([[config.decoder_start_token_id]])
-    outputs, cache = model.decode(start, source.states, source.mask, use_cache=True)
-    no_answer = model.log_probs(outputs, source.states, source.copy_ids)[0, 0]
-    no_answer = no_answer[config.no_answer_token_id].exp().clamp(1e-9, 1 - 1e-9)
-    places = first_places(model, outputs, source, windows)
-    spans = [span for span in follow(model, cache, source, windows, places) if span]
-    spans.sort(key=lambda span: -span.score)
-    return Found(spans, float(no_answer.logit()))
-
-
 def first_places(
-    model: PointerGenerator, outputs: Tensor, source: Source, windows: list[Window]
+    model: PointerGenerator, outputs: Tensor, source: Source, read: list[Window]
 ) -> list[tuple[int, int, float]]:
     """The likeliest (window, piece, log-probability) at which a span may start."""
-    allowed = torch.zeros(len(windows), source.length, dtype=torch.bool)
-    for i, window in enumerate(windows):
+    allowed = torch.zeros(len(read), source.length, dtype=torch.bool)
+    for i, window in enumerate(read):
         allowed[i, window.head : window.head + len(window.starts)] = torch.tensor(window.starts)
     scores = model.pointer_scores(outputs, source.states, source.copy_ids)
     scores = scores + model.log_gates(outputs)[1]  # the probability of copying at all
@@ -95,20 +127,18 @@ def follow(
     model: PointerGenerator,
     cache: object,
     source: Source,
-    windows: list[Window],
+    read: list[Window],
     places: list[tuple[int, int, float]],
-) -> list[Span | None]:
+    passages: Sequence[str],
+) -> list[Span]:
     """Force the decoder along the passage from each place; the best end of each (K places).
 
     The K paths lie behind one another in one sequence, kept apart by the attention mask, so that
     the passages' keys and values are shared.
     """
-    paths = []
-    for window, piece, _ in places:
-        ids = windows[window].ids[piece:-1][:SPAN_PIECES]
-        paths.append(ids)
-    if not paths:
+    if not places:
         return []
+    paths = [read[window].ids[piece:-1][:SPAN_PIECES] for window, piece, _ in places]
     longest = max(len(path) for path in paths)
     count = len(paths)
     forced = torch.zeros(count, longest, dtype=torch.long)  # (K, N)
@@ -133,26 +163,15 @@ def follow(
     steps, ends = log_probs.reshape(count, longest, 2).unbind(-1)  # (K, N) each
     walked = torch.cat([torch.zeros(count, 1), steps[:, :-1].cumsum(1)], 1)
     scores = walked + ends + torch.tensor([score for *_, score in places])[:, None]
-    spans: list[Span | None] = []
-    for k, (window, piece, place) in enumerate(places):
-        first = piece - windows[window].head
-        may_end = torch.tensor(windows[window].ends[first : first + longest])
+    spans = []
+    for k, (number, piece, place) in enumerate(places):
+        window = read[number]
+        first = piece - window.head
+        may_end = torch.tensor(window.ends[first : first + longest])
         row = scores[k, : len(may_end)].masked_fill(~may_end, -torch.inf)
         last = int(row.argmax())
-        score = float(row[last])
-        span = Span(window, first, first + last, place, score)
-        spans.append(span if score > -torch.inf else None)
+        if row[last] > -torch.inf:
+            start, (_, end) = window.offsets[first][0], window.offsets[first + last]
+            end = stretch(passages[window.passage], end)
+            spans.append(Span(window.passage, start, end, place, float(row[last])))
     return spans
-
-
-@torch.inference_mode()
-def write(model: PointerGenerator, window: Window) -> list[int]:
-    """The pieces that the decoder writes freely, likeliest first, up to the end."""
-    ids = torch.tensor([window.ids])
-    segments = (torch.arange(len(window.ids)) >= window.head).long()[None]
-    written = model.generate(
-        ids, token_type_ids=segments, max_new_tokens=WRITTEN_PIECES, do_sample=False
-    )
-    pieces: list[int] = written[0, 1:].tolist()
-    end = model.config.sep_token_id
-    return pieces[: pieces.index(end)] if end in pieces else pieces
