@@ -7,12 +7,14 @@ be a slice of its passage.
 
 import argparse
 import gzip
+import itertools
 import json
 import random
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +23,8 @@ from index import PassageIndex
 from qa.chatbot import PASSAGES
 from qa.reader import Reader, Reading
 from qa.reader.reader import SHIPPED
+from qa.reader.search import PointerSearch
+from training.prepare import held_out
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -99,6 +103,70 @@ def opened(path: Path, size: int | None) -> list[Case]:
     return cases
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A follow-up of a recorded conversation that no reader was trained on."""
+
+    history: list[str]  # topic, then questions and answers
+    question: str
+    reference: str  # the question that stands alone
+    answer: str  # what came next in the conversation
+
+
+def turns(path: Path, size: int | None) -> list[Turn]:
+    """The held-out follow-ups whose answer is known: it stands in the next turn's history."""
+    found = []
+    talks: dict[tuple[str, ...], list[dict]] = {}
+    for row in rows(path):
+        if held_out(row["history"][0]):
+            talks.setdefault(tuple(row["history"][:2]), []).append(row)
+    for (title, section), talk in talks.items():
+        for row, following in itertools.pairwise(talk):
+            if following["history"][: len(row["history"])] == row["history"] != [title, section]:
+                history = [f"{title} {section}", *row["history"][2:]]
+                found.append(
+                    Turn(history, row["question"], row["rewrite"], following["history"][-1])
+                )
+    return found if size is None else random.Random(1).sample(found, min(size, len(found)))
+
+
+def recall(questions: list[str], answers: list[str]) -> float:
+    """How often search finds the answer among all answers, in the first ten, in percent."""
+    with TemporaryDirectory() as folder:
+        for number, answer in enumerate(answers):
+            text = f"Answer {number}\n\n{' '.join(answer.split())}\n"
+            (Path(folder) / f"{number:04}.txt").write_text(text, encoding="utf-8")
+        with PassageIndex.open(Path(folder) / ".readback") as index:
+            index.sync(folder)
+            found = [
+                any(hit.document.path == f"{number:04}.txt" for hit in index.search(question, k=10))
+                for number, question in enumerate(questions)
+            ]
+    return 100 * sum(found) / len(found)
+
+
+def measure_rewriting(data: Path, size: int | None, path: Path) -> None:
+    """Exact match and F1 of rewritten follow-ups, and recall with them, without, and with gold."""
+    cases = turns(data / "train/canard_rewrites.jsonl.gz", size)
+    search = Reader.load(path).search
+    assert isinstance(search, PointerSearch)
+    written = [search.rewrite(turn.question, turn.history) for turn in cases]
+    answers = [turn.answer for turn in cases]
+    for name, questions in (
+        ("as asked", [turn.question for turn in cases]),
+        ("rewritten", written),
+        ("reference", [turn.reference for turn in cases]),
+    ):
+        pairs = list(zip(questions, [turn.reference for turn in cases], strict=True))
+        exact = 100 * sum(normal(a) == normal(b) for a, b in pairs) / len(pairs)
+        overlap = 100 * sum(f1(a, b) for a, b in pairs) / len(pairs)
+        print(
+            f"  {name:10} exact {exact:5.1f}  F1 {overlap:5.1f}"
+            f"  recall at 10 {recall(questions, answers):5.1f}",
+            flush=True,
+        )
+
+
 reader: Reader | None = None  # of this process
 
 
@@ -137,12 +205,17 @@ def main() -> None:
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--tasks", nargs="+", choices=tasks, default=list(tasks))
+    names = [*tasks, "rewrite"]
+    parser.add_argument("--tasks", nargs="+", choices=names, default=names)
     parser.add_argument("--reader", type=Path, default=SHIPPED)
     parser.add_argument("--questions", type=int, help="a sample of so many; default: all")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     for task in args.tasks:
+        if task == "rewrite":
+            print("rewrite (held-out conversations)", flush=True)
+            measure_rewriting(args.data, args.questions, args.reader)
+            continue
         name, make = tasks[task]
         print(f"{task} ({name})", flush=True)
         cases = make(args.data / "dev" / f"{name}.jsonl.gz", args.questions)
