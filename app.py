@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from index.errors import ReadbackError
+from qa.cli import ERROR, printable
 from qa.page import serve
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -28,8 +29,8 @@ def main() -> int:
     try:
         serve(arguments.folder, port=arguments.port, examples=EXAMPLES if sample else ())
     except ReadbackError as error:
-        print(f"readback: {error}", file=sys.stderr)
-        return 1
+        print(f"readback: {printable(str(error))}", file=sys.stderr)
+        return ERROR
     return 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index import Embedder, Hit, PassageIndex, SyncReport
+from index import Embedder, FolderError, Hit, PassageIndex, SyncReport
 from index.passages import sentence_around
 from qa.reader import Reader, Reading
 
@@ -110,6 +110,8 @@ class Chatbot:
         IndexUnavailable, EmbedderError or ReaderError.
         """
         folder = Path(folder)
+        if not folder.is_dir():  # before an index folder is made in it
+            raise FolderError(f"there is no folder {folder}; name the one with your documents")
         passages = PassageIndex.open(index or folder / INDEX_FOLDER, embedder=embedder)
         report = passages.sync(folder, progress=progress)
         passages.embed("ready")  # loads the embedder now, not with the first question
