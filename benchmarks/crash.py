@@ -244,6 +244,7 @@ def run(kills: int, *, seed: int) -> dict[str, Tally]:
             after = pick.uniform(0, longest[moment])
             during, _ = sync_and_die(moment, folder, index, log, after=after)
             committed, intended, commits = last_states(log)
+            longest[moment] *= 1.1 if during else 0.85  # so that two thirds come before the end
             tally = tallies[moment]
             tally.kills += 1
             tally.during += during
@@ -257,6 +258,7 @@ def run(kills: int, *, seed: int) -> dict[str, Tally]:
 
 
 def stored_state(index: Path) -> dict[str, str]:
+    """Path and sha256 of the documents in an index."""
     catalog = Catalog(index)
     with catalog.read() as snapshot:
         stored = {record.path: record.sha256 for record in snapshot.files()}

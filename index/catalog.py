@@ -17,7 +17,7 @@ import sqlite3
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,10 @@ _TABLES = (
     """CREATE VIRTUAL TABLE words USING fts5 (
         title, text, tokenize = 'porter unicode61 remove_diacritics 2'
     )""",
+)
+_SELECT_DATED = (
+    "SELECT p.id FROM passages p JOIN documents d ON d.id = p.document"
+    " WHERE d.date BETWEEN coalesce(?, '') AND coalesce(?, '9999-12-31')"
 )
 _SELECT_DOCUMENT = "SELECT path, sha256, text, title, date, author FROM documents"
 _REMEDIES = {
@@ -100,12 +104,12 @@ class Catalog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: deque[_Opened] = deque()
         self._closed = False
 
     def exists(self) -> bool:
         """Whether the tables are there."""
-        if not (self.folder / CATALOG_NAME).exists():
+        if _identity(self.folder / CATALOG_NAME) is None:
             return False
         with self._connection() as connection:
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -115,7 +119,7 @@ class Catalog:
         """Makes the tables, unless they are there. The caller holds the writer's lock."""
         if self.exists():
             return
-        with self._connection() as connection:
+        with self._connection(create=True) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             manifest = {"schema": SCHEMA_VERSION, "catalog": uuid.uuid4().hex, "generation": 0}
             with _transaction(connection, "IMMEDIATE"):
@@ -140,43 +144,84 @@ class Catalog:
     def close(self) -> None:
         self._closed = True
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop().connection.close()
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
         """An idle connection or a new one; SQLite's errors leave as IndexUnavailable."""
         if self._closed:
             raise IndexUnavailable(f"the index {self.folder} was closed; open it again")
-        connection = None
+        opened = None
         try:
-            connection = self._borrow()
-            yield connection
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            opened = self._borrow() or self._connect(create=create)
+            yield opened.connection
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from damaged text
+            if opened is not None:  # it may be in any state
+                opened.connection.close()
+                opened = None
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
             remedy = _REMEDIES.get(code, "if this stays so, delete that folder and sync again")
             raise IndexUnavailable(f"the index {self.folder}: {error}; {remedy}") from error
         finally:
-            if connection is not None:
-                self._idle.append(connection)
+            if opened is not None:
+                self._idle.append(opened)
             if self._closed:
                 self.close()
 
-    def _borrow(self) -> sqlite3.Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._connect()
+    def _borrow(self) -> _Opened | None:
+        """An idle connection, unless its file was deleted or replaced since."""
+        with suppress(IndexError):
+            while True:
+                opened = self._idle.pop()
+                if opened.file == _identity(self.folder / CATALOG_NAME):
+                    return opened
+                opened.connection.close()
+        return None
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.folder / CATALOG_NAME,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,  # transactions begin and end where we say
-            check_same_thread=False,  # threads take turns
-        )
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
+    def _connect(self, *, create: bool) -> _Opened:
+        path = self.folder / CATALOG_NAME
+        while True:
+            before = _identity(path)
+            if before is None and not create:
+                raise IndexUnavailable(f"there is no index in {self.folder}; sync to make it")
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,  # transactions begin and end where we say
+                check_same_thread=False,  # threads take turns
+            )
+            try:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA foreign_keys = ON")
+            except BaseException:
+                connection.close()
+                raise
+            after = _identity(path)
+            if after is not None and after == (before or after):
+                return _Opened(connection, after)
+            connection.close()  # the file was replaced meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A connection and the file that it reads, which may no longer be the one of that name."""
+
+    connection: sqlite3.Connection
+    file: tuple[int, int]  # device and inode; not given to another file while this is open
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None when there is none."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise IndexUnavailable(
+            f"the index {path.parent} can't be opened ({error.strerror}); check its permissions"
+        ) from error
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -184,11 +229,11 @@ def _transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
     connection.execute(f"BEGIN {kind}")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 class Snapshot:
@@ -198,7 +243,10 @@ class Snapshot:
         self._connection = connection
 
     def manifest(self) -> Manifest:
-        return dict(self._connection.execute("SELECT key, value FROM manifest"))
+        rows = self._connection.execute("SELECT key, value FROM manifest")
+        return {
+            key: _load_path(value) if isinstance(value, bytes) else value for key, value in rows
+        }
 
     def count(self, table: str, *, after: int = 0) -> int:
         """The rows of `documents` or `passages` whose id is above `after`."""
@@ -251,6 +299,11 @@ class Snapshot:
         query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
         return {row[0] for row in self._connection.execute(query, (json.dumps(list(ids)),))}
 
+    def dated(self, *, after: str | None, before: str | None) -> NDArray[np.int64]:
+        """Ids of the passages of documents dated from `after` to `before` (yyyy-mm-dd), rising."""
+        rows = self._connection.execute(f"{_SELECT_DATED} ORDER BY p.id", (after, before))
+        return np.array([number for (number,) in rows], dtype=np.int64)
+
     def vectors(self, *, after: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) of all passages whose id is above `after`."""
         rows = self._connection.execute(
@@ -260,14 +313,21 @@ class Snapshot:
         vectors = _load_vector(b"".join(vector for _, vector in rows))
         return ids, vectors.reshape(len(rows), -1) if rows else np.empty((0, 0), np.float32)
 
-    def find_words(self, question: str, *, limit: int) -> list[tuple[int, float]]:
-        """Ids of passages that hold words of the question, best BM25 first, with that score."""
+    def find_words(
+        self, question: str, *, limit: int, after: str | None = None, before: str | None = None
+    ) -> list[tuple[int, float]]:
+        """Ids of passages that hold words of the question, best BM25 first, with that score.
+
+        Of dated documents only when `after` or `before` (yyyy-mm-dd) is given.
+        """
         query = match_query(question)
         if not query:
             return []
+        # The plus keeps SQLite from looking each dated passage up in the words.
+        only = f" AND +rowid IN ({_SELECT_DATED})" if after or before else ""
         rows = self._connection.execute(
-            "SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?",
-            (query, limit),
+            f"SELECT rowid, -rank FROM words WHERE words MATCH ?{only} ORDER BY rank LIMIT ?",
+            (query, *((after, before) if only else ()), limit),
         )
         return [(number, score) for number, score in rows]
 
@@ -281,8 +341,9 @@ class Writer(Snapshot):
     """Changes within one transaction."""
 
     def put_manifest(self, **values: str | int) -> None:
-        for item in values.items():
-            self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", item)
+        for key, value in values.items():
+            stored = _store_path(value) if isinstance(value, str) else value  # it may be a path
+            self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", (key, stored))
 
     def claim(self, name: str, sha256: str, dimension: int) -> None:
         """Ties the catalog to the embedder of its vectors; IndexUnavailable if it has another."""

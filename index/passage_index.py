@@ -1,16 +1,23 @@
 """The index of a folder: `sync` brings it up to date, `search` finds passages for a question.
 
-The one class of this package that others use. It lives in a folder of its own with three files:
-the catalog (the truth), the FAISS file (made from it) and the writer's lock. Several threads may
+The one class of this package that others use. It lives in a folder of its own: the catalog (the
+truth), the FAISS file (made from it), the writer's lock and who holds it. Several threads may
 search one PassageIndex at once, and several processes one index; one writer at a time changes it.
+A search sees one whole state of the index, always the newest, also when the folder was deleted and
+made again since it was opened.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
+import re
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +29,7 @@ from index.catalog import (
     CATALOG_NAME,
     SCHEMA_VERSION,
     Catalog,
+    Manifest,
     Snapshot,
     StoredPassage,
     check_embedder,
@@ -29,7 +37,7 @@ from index.catalog import (
 from index.documents import Document, DocumentInfo, load_document
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import DocumentError, IndexUnavailable, QuestionError
-from index.sync import SyncReport, sync_folder
+from index.sync import SyncReport, missing, sync_folder, watch_folder
 from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
 
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
@@ -37,7 +45,10 @@ CANDIDATES = 100  # passages taken from each of the two lists, at least
 MAX_QUESTION = 2_000  # characters
 MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
 LOCK_NAME = "writer.lock"
+HOLDER_NAME = "writer.json"  # who holds the lock; of a dead holder it tells nothing
 LOCK_SECONDS = 5.0  # how long a writer waits for another
+
+Date = str | datetime.date  # yyyy-mm-dd or the thing itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +115,17 @@ class PassageIndex:
         if not self._catalog.exists():
             with self._writer_lock():
                 self._catalog.create()
+        with self._read():
+            pass
+
+    @contextmanager
+    def _read(self) -> Iterator[Snapshot]:
+        """The catalog as it is now, which may be another one than when it was opened."""
         with self._catalog.read() as snapshot:
-            manifest = snapshot.manifest()
+            self._check(snapshot.manifest())
+            yield snapshot
+
+    def _check(self, manifest: Manifest) -> None:
         if manifest["schema"] != SCHEMA_VERSION:
             raise IndexUnavailable(
                 f"the index {self.path} has the format {manifest['schema']}, this version of"
@@ -117,20 +137,43 @@ class PassageIndex:
         check_embedder(manifest, name, sha256)
 
     def sync(
-        self, folder: str | Path, *, check: bool = False, progress: bool = False
+        self,
+        folder: str | Path,
+        *,
+        check: bool = False,
+        dry_run: bool = False,
+        prune: bool = False,
+        progress: bool = False,
     ) -> SyncReport:
         """Makes the index hold what the folder holds, reading only files that changed.
 
-        `check` reads all of them; `progress` draws a bar on stderr. Raises FolderError when the
-        folder is missing or holds nothing readable (the index then keeps what it has), and
+        `check` reads all of them; `dry_run` reports what would change and writes nothing; `prune`
+        removes what is gone, however much it is; `progress` draws a bar on stderr. Raises
+        FolderError when the folder is missing or holds nothing readable, unless it is to be
+        pruned, or when the index is another folder's (it then keeps what it has), and
         IndexUnavailable when the index can't be written.
         """
+        if dry_run:
+            return self._sync(folder, check=check, dry_run=True, prune=prune, progress=progress)
+        if Path(folder).is_dir():
+            self._prepare()  # the index folder may have been deleted since
+        elif not self.path.is_dir():
+            raise missing(Path(folder))
         with self._writer_lock():
-            report = sync_folder(
-                Path(folder), self._catalog, self._get_embedder, check=check, progress=progress
-            )
+            report = self._sync(folder, check=check, prune=prune, progress=progress)
             self._write_vectors()
         return report
+
+    def _sync(self, folder: str | Path, **options: bool) -> SyncReport:
+        return sync_folder(Path(folder), self._catalog, self._get_embedder, **options)
+
+    def watch(self, folder: str | Path) -> Iterator[bool]:
+        """Tells, about twice a second, whether the folder's files have changed.
+
+        Sync after the first of these, whatever it says: changes before it may not have been
+        noticed. Ends with KeyboardInterrupt.
+        """
+        return watch_folder(Path(folder), leave_out=self.path)
 
     def remove(self, path: str) -> bool:
         """Removes a document until the next sync finds it again; False when there is none."""
@@ -143,25 +186,40 @@ class PassageIndex:
         return vectors.reshape(-1)
 
     def search(
-        self, question: str, *, k: int = 8, vector: NDArray[np.float32] | None = None
+        self,
+        question: str,
+        *,
+        k: int = 8,
+        vector: NDArray[np.float32] | None = None,
+        after: Date | None = None,
+        before: Date | None = None,
     ) -> list[Hit]:
         """The k best passages, best first, or all when they are fewer; of equal texts one.
 
-        `vector` (dimension,) spares embedding the question again. Raises QuestionError for a
-        question that is empty or longer than MAX_QUESTION.
+        `vector` (dimension,) spares embedding the question again. `after` and `before`, days
+        that both count in, leave out documents of other days and those without a date. Raises
+        QuestionError for a question that is empty or longer than MAX_QUESTION, and for a day that
+        is none.
         """
         question = _checked(question)
+        days = check_days(after, before)
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         vector = self.embed(question) if vector is None else vector
         vectors = self._load_vectors()  # before the snapshot: it may know more, never less
-        with self._catalog.read() as snapshot:
+        with self._read() as snapshot:
             vectors = self._extend(vectors, snapshot)
+            among = snapshot.dated(after=days[0], before=days[1]) if any(days) else None
+            total = len(vectors) if among is None else len(among)
             wanted = max(CANDIDATES, 2 * k)
             while True:
-                wanted = min(wanted, len(vectors))
-                hits = _rank(snapshot, vectors, question, vector, wanted)
-                if len(hits) >= k or wanted == len(vectors):
+                wanted = min(wanted, total)
+                near = _nearest(snapshot, vectors, vector, wanted, among)
+                bm25 = dict(
+                    snapshot.find_words(question, limit=wanted, after=days[0], before=days[1])
+                )
+                hits = _rank(snapshot, vector, near, bm25)
+                if len(hits) >= k or wanted == total:
                     return hits[:k]
                 wanted *= 4
 
@@ -171,12 +229,12 @@ class PassageIndex:
         return document.text if document else None
 
     def document(self, path: str) -> Document | None:
-        with self._catalog.read() as snapshot:
+        with self._read() as snapshot:
             return snapshot.document(path)
 
     def stats(self) -> IndexStats:
         vectors = self._load_vectors()
-        with self._catalog.read() as snapshot:
+        with self._read() as snapshot:
             vectors = _trusted(vectors, snapshot)
             manifest = snapshot.manifest()
             documents, passages = snapshot.count("documents"), snapshot.count("passages")
@@ -200,7 +258,7 @@ class PassageIndex:
         and the FAISS file against the catalog. Empty when all is as it should be.
         """
         vectors = self._load_vectors()
-        with self._catalog.read() as snapshot:
+        with self._read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
             for document in snapshot.documents():
@@ -208,7 +266,7 @@ class PassageIndex:
                 for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
                     problems += _check_passage(passage, document)
-            if _trusted(vectors, snapshot) is not vectors:
+            if vectors.catalog and _trusted(vectors, snapshot) is not vectors:
                 return [*problems, f"{VECTORS_NAME} belongs to another state of the index; sync"]
         ids, found = vectors.file_vectors()
         wrong = sum(
@@ -258,6 +316,7 @@ class PassageIndex:
         """These vectors and those that the catalog has more; kept for the next search."""
         known = _trusted(vectors, snapshot)
         extended = known.extended(*snapshot.vectors(after=known.last))
+        extended = replace(extended, generation=int(snapshot.manifest()["generation"]))
         with self._lock:
             if self._vectors is vectors:
                 self._vectors = extended
@@ -266,7 +325,7 @@ class PassageIndex:
     def _write_vectors(self) -> None:
         """Makes the FAISS file again when it lags too far behind the catalog."""
         vectors = self._load_vectors()
-        with self._catalog.read() as snapshot:
+        with self._read() as snapshot:
             vectors = self._extend(vectors, snapshot)
             total = snapshot.count("passages")
             missing = snapshot.count("passages", after=vectors.last_in_file)
@@ -294,13 +353,20 @@ class PassageIndex:
             lock.acquire()
         except Timeout as error:
             raise IndexUnavailable(
-                f"another process is writing the index {self.path}; try again when it is done"
+                f"another process{_holder(self.path / HOLDER_NAME)} is writing the index"
+                f" {self.path}; try again when it is done"
             ) from error
         except OSError as error:
             raise self._unwritable(error) from error
         with lock:
             lock.release()  # the count of `acquire` above
-            yield
+            with suppress(OSError):  # without it, others are only told less
+                _write_holder(self.path / HOLDER_NAME)
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    (self.path / HOLDER_NAME).unlink()
 
     def _unwritable(self, error: OSError) -> IndexUnavailable:
         return IndexUnavailable(
@@ -322,21 +388,60 @@ def _checked(question: str) -> str:
     return question
 
 
+def check_days(after: Date | None, before: Date | None) -> tuple[str | None, str | None]:
+    """Both as yyyy-mm-dd. Raises QuestionError for what is no day, or leaves none between."""
+    first, last = _day("after", after), _day("before", before)
+    if first and last and first > last:
+        raise QuestionError(f"no day lies between after={first} and before={last}; swap them")
+    return first, last
+
+
+def _day(name: str, value: Date | None) -> str | None:
+    if value is None:
+        return None
+    with suppress(ValueError, TypeError):
+        if isinstance(value, datetime.date):
+            return value.isoformat()[:10]
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+            return datetime.date.fromisoformat(value).isoformat()
+    raise QuestionError(f"{name}={value!r} is not a day; write it as yyyy-mm-dd: 2022-04-28")
+
+
+def _write_holder(path: Path) -> None:
+    now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+    facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _holder(path: Path) -> str:
+    """Who holds the writer's lock, for a message; "" when that isn't told."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return f" ({facts['pid']} on {facts['host']}, since {facts['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _trusted(vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
     """These vectors, or none if they are of another catalog or of a state that this one lost."""
     manifest = snapshot.manifest()
     newer = vectors.generation > int(manifest["generation"])
-    foreign = vectors.catalog not in ("", manifest["catalog"])
-    return VectorIndex() if newer or foreign else vectors
+    if newer or vectors.catalog != manifest["catalog"]:
+        return VectorIndex(catalog=str(manifest["catalog"]))
+    return vectors
 
 
 def _nearest(
-    snapshot: Snapshot, vectors: VectorIndex, vector: NDArray[np.float32], wanted: int
+    snapshot: Snapshot,
+    vectors: VectorIndex,
+    vector: NDArray[np.float32],  # (dimension,)
+    wanted: int,
+    among: NDArray[np.int64] | None,  # (m,), rising; None: all
 ) -> list[int]:
     """Ids of the nearest passages that the snapshot has, best first."""
     asked = wanted
     while True:
-        ids = vectors.search(vector, asked)[0].tolist()
+        ids = vectors.search(vector, asked, among=among)[0].tolist()
         existing = snapshot.existing(ids)
         if len(existing) >= wanted or asked >= len(vectors):
             return [number for number in ids if number in existing][:wanted]
@@ -345,14 +450,11 @@ def _nearest(
 
 def _rank(
     snapshot: Snapshot,
-    vectors: VectorIndex,
-    question: str,
     vector: NDArray[np.float32],  # (dimension,)
-    wanted: int,
+    near: list[int],  # ids
+    bm25: dict[int, float],  # id -> score
 ) -> list[Hit]:
     """Passages by the weighted sum of both scores, each divided by the best of its list."""
-    near = _nearest(snapshot, vectors, vector, wanted)
-    bm25 = dict(snapshot.find_words(question, limit=wanted))
     stored = snapshot.passages([*dict.fromkeys([*near, *bm25])])
     dense = {number: float(passage.vector @ vector) for number, passage in stored.items()}
     best_dense = max(dense.values(), default=0.0)

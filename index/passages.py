@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from index.documents import MAX_TITLE, Document, bare, is_links, read_head
+from index.documents import Document
+from index.head import MAX_TITLE, bare, is_links, read_head
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SPLITTER_VERSION = "1"  # raise it when the same text would be cut otherwise
+SPLITTER_VERSION = "2"  # raise it when the same text would be cut otherwise
 MAX_PIECES = 180  # word pieces of a passage; with its title it fits a window of 256
 MAX_TITLE_PIECES = 40
 SHORT_PIECES = 24  # a shorter paragraph joins its neighbour
@@ -206,13 +207,14 @@ def _cutting_point(text: str, start: int, end: int, at: list[int], ends: list[in
     """Where to cut so that the parts become about equal.
 
     `at` is where each piece starts, `ends` where the sentences end. After a sentence, else after
-    one within a quotation, else at a space, else anywhere.
+    one within a quotation, else at a space, else between words, else anywhere.
     """
     limit = min([start + MAX_CHARACTERS, *at[MAX_PIECES : MAX_PIECES + 1]])
     goal = len(at) / max(1, math.ceil(len(at) / MAX_PIECES))
     stops = (match.end() for match in _STOP.finditer(text, start, limit))
     spaces = (match.start() for match in _SPACE.finditer(text, start + 1, limit))
-    for choice in (ends, stops, spaces):
+    words = (place for place in at[1 : MAX_PIECES + 1] if not _in_word(text, place))
+    for choice in (ends, stops, spaces, words):
         if usable := [place for place in choice if start < place <= limit and place < end]:
             return min(usable, key=lambda place: abs(bisect_left(at, place) - goal))
     return limit
@@ -223,9 +225,11 @@ def _windows(text: str, start: int, end: int) -> Iterator[Span]:
     while end - start > WINDOW:
         half, full = start + WINDOW // 2, start + WINDOW
         ends = [match.end() for match in _STOP.finditer(text, half, full)]
-        ends = ends or [match.start() for match in _SPACE.finditer(text, half, full)] or [full]
-        yield _trim(text, start, ends[-1])
-        start = _trim(text, ends[-1], end)[0]
+        ends = ends or [match.start() for match in _SPACE.finditer(text, half, full)]
+        stop = ends[-1] if ends else start + MAX_CHARACTERS
+        yield _trim(text, start, stop)
+        space = _SPACE.match(text, stop)
+        start = space.end() if space else stop
     yield start, end
 
 

@@ -7,13 +7,14 @@ vectors that it lacks are scanned exactly. Not for what the vectors mean (`embed
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
 import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,19 +93,42 @@ class VectorIndex:
         return replace(self, tail_ids=tail_ids, tail=tail)
 
     def search(
-        self, vector: NDArray[np.float32], k: int
+        self, vector: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids and inner products of the k nearest, or of all when they are fewer; best first."""
+        """Ids and inner products of the k nearest, or of all when they are fewer; best first.
+
+        `among` (m,), ids that rise, leaves the others out.
+        """
         ids = [self.tail_ids]
         scores = [self.tail @ vector] if self.tail is not None else [np.empty(0, np.float32)]
-        if wanted := min(k, self.in_file):
+        if among is not None:
+            inside = np.isin(self.tail_ids, among)  # (t,)
+            ids, scores = [self.tail_ids[inside]], [scores[0][inside]]
+        if wanted := min(k, self.in_file, self.in_file if among is None else len(among)):
             assert self.faiss is not None
-            found_scores, found = self.faiss.search(vector[None, :], wanted)  # (1, wanted) each
+            options = None if among is None else self._only(among)
+            found_scores, found = self.faiss.search(  # (1, wanted) each
+                vector[None, :], wanted, params=options
+            )
             ids.append(found[0][found[0] >= 0])  # FAISS pads with -1 what it did not find
             scores.append(found_scores[0][found[0] >= 0])
         all_ids, all_scores = np.concatenate(ids), np.concatenate(scores)
         order = np.lexsort((all_ids, -all_scores))[:k]
         return all_ids[order], all_scores[order]
+
+    def _only(self, ids: NDArray[np.int64]) -> Any:
+        """Makes FAISS look at these alone, and then at all of them: few may lie in its cells."""
+        import faiss
+
+        assert self.faiss is not None
+        wanted = np.zeros(int(ids[-1]) + 1, dtype=bool)
+        wanted[ids] = True
+        library: Any = faiss  # its types don't know these
+        selector = library.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
+        inner = library.downcast_index(self.faiss.index)
+        if isinstance(inner, faiss.IndexIVF):
+            return library.SearchParametersIVF(sel=selector, nprobe=inner.nlist)
+        return library.SearchParameters(sel=selector)
 
     def file_vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) as FAISS holds them."""
@@ -141,21 +165,27 @@ def save(path: Path, index: VectorIndex) -> None:
 
     partial = path.with_name(path.name + ".partial")
     checksum = 0
-    with partial.open("wb") as file:
+    try:
+        with partial.open("wb") as file:
 
-        def write(block: bytes) -> int:
-            nonlocal checksum
-            checksum = zlib.crc32(block, checksum)
-            return file.write(block)
+            def write(block: bytes) -> int:
+                nonlocal checksum
+                checksum = zlib.crc32(block, checksum)
+                return file.write(block)
 
-        if index.faiss is not None:
-            writer = faiss.PyCallbackIOWriter(write)  # type: ignore[attr-defined]
-            faiss.write_index(index.faiss, writer)
-        write(_FOOTER.pack(_MAGIC, index.catalog.encode(), index.generation, index.last_in_file))
-        file.write(_CHECKSUM.pack(checksum))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+            if index.faiss is not None:
+                writer = faiss.PyCallbackIOWriter(write)  # type: ignore[attr-defined]
+                faiss.write_index(index.faiss, writer)
+            catalog = index.catalog.encode()
+            write(_FOOTER.pack(_MAGIC, catalog, index.generation, index.last_in_file))
+            file.write(_CHECKSUM.pack(checksum))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # the disk may be full: leave it no fuller
+            partial.unlink()
+        raise
 
 
 def load(path: Path) -> VectorIndex:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from index import Embedder, FolderError, Hit, PassageIndex, SyncReport
+from index.passage_index import Date
 from index.passages import sentence_around
 from qa.reader import Reader, Reading
 
@@ -117,19 +118,27 @@ class Chatbot:
         passages.embed("ready")  # loads the embedder now, not with the first question
         return cls(folder, passages, reader or Reader.load(), report)
 
-    def ask(self, question: str) -> Answer:
-        """Answer a question that stands alone. Raises QuestionError: empty or too long."""
-        return self._answer(question, question)
+    def ask(
+        self, question: str, *, after: Date | None = None, before: Date | None = None
+    ) -> Answer:
+        """Answer a question that stands alone.
+
+        ``after`` and ``before``, days that both count in, leave out documents of other days and
+        those without a date. Raises QuestionError: empty or too long, or a day that is none.
+        """
+        return self._answer(question, question, after, before)
 
     def conversation(self) -> Conversation:
         """A new conversation, with a memory of its own."""
         return Conversation(self)
 
-    def _answer(self, question: str, standalone: str) -> Answer:
+    def _answer(
+        self, question: str, standalone: str, after: Date | None, before: Date | None
+    ) -> Answer:
         started = time.perf_counter()
         vector = self.index.embed(standalone)
         embedded = time.perf_counter()
-        hits = self.index.search(standalone, k=PASSAGES, vector=vector)
+        hits = self.index.search(standalone, k=PASSAGES, vector=vector, after=after, before=before)
         searched = time.perf_counter()
         reading = self.reader.read(standalone, [hit.text for hit in hits])
         read = time.perf_counter()
@@ -152,11 +161,15 @@ class Conversation:
         self._chatbot = chatbot
         self._topic: str | None = None  # the last question that stood alone
 
-    def ask(self, question: str) -> Answer:
-        """Answer a question in the light of those before it. Raises QuestionError as ``ask``."""
+    def ask(
+        self, question: str, *, after: Date | None = None, before: Date | None = None
+    ) -> Answer:
+        """Answer a question in the light of those before it; ``after`` and ``before`` hold for
+        this one alone. Raises QuestionError as ``Chatbot.ask``.
+        """
         if self._topic and leans_back(question):
-            return self._chatbot._answer(question, join(question, self._topic))
-        answer = self._chatbot.ask(question)
+            return self._chatbot._answer(question, join(question, self._topic), after, before)
+        answer = self._chatbot.ask(question, after=after, before=before)
         self._topic = question
         return answer
 

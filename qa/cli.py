@@ -17,6 +17,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 from index import PassageIndex, SyncReport
 from index.errors import FolderError, IndexUnavailable, QuestionError, ReadbackError
+from index.passage_index import check_days
 from qa.chatbot import INDEX_FOLDER, Answer, Chatbot, Citation, Conversation, ReadPassage
 from qa.doctor import examine, installed
 
@@ -82,16 +84,26 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--check", action="store_true", help="read every file, whatever its size and time say"
     )
+    sync.add_argument(
+        "--prune", action="store_true", help="remove what is gone, even most or all of it"
+    )
+    once = sync.add_mutually_exclusive_group()
+    once.add_argument(
+        "--dry-run", action="store_true", help="report what would change and write nothing"
+    )
+    once.add_argument(
+        "--watch", action="store_true", help="go on, and sync whenever files change, until Ctrl-C"
+    )
     _add_json(sync)
 
     ask = _command(commands, "ask", _ask, "ask one question")
     ask.epilog = "Exit status: 0 answered, 1 the documents don't say, 2 error."
     ask.add_argument("question", metavar="QUESTION", help="the question, in quotes")
-    _add_folder_and_timings(ask)
+    _add_asking(ask)
     _add_json(ask)
 
     chat = _command(commands, "chat", _chat, "ask in the terminal, follow-up questions included")
-    _add_folder_and_timings(chat)
+    _add_asking(chat)
 
     serve = _command(commands, "serve", _serve, "serve the chat page to this machine's browser")
     serve.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=HERE)
@@ -124,8 +136,14 @@ def _command(
     return command
 
 
-def _add_folder_and_timings(command: argparse.ArgumentParser) -> None:
+def _add_asking(command: argparse.ArgumentParser) -> None:
     command.add_argument("--folder", metavar="DIR", default=".", help=HERE)
+    command.add_argument(
+        "--after", metavar="DAY", help="only documents of this day (yyyy-mm-dd) or later"
+    )
+    command.add_argument(
+        "--before", metavar="DAY", help="only documents of this day (yyyy-mm-dd) or earlier"
+    )
     command.add_argument("--timings", action="store_true", help="print what each step took")
 
 
@@ -137,17 +155,49 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    with PassageIndex.open(_index_folder(args)) as index:
-        report = index.sync(args.folder, check=args.check, progress=sys.stderr.isatty())
-    if args.json:
-        _print_json({**dataclasses.asdict(report), "skipped": dict(report.skipped)})
-    else:
-        _print_report(report)
+    path = _index_folder(args)
+    with contextlib.ExitStack() as stack:
+        if args.dry_run and not path.exists():  # not to be made, so an empty one stands in for it
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        index = stack.enter_context(PassageIndex.open(path))
+        report = index.sync(
+            args.folder,
+            check=args.check,
+            dry_run=args.dry_run,
+            prune=args.prune,
+            progress=sys.stderr.isatty(),
+        )
+        _print_report(report, args)
+        if args.watch:
+            with contextlib.suppress(KeyboardInterrupt):
+                _watch(index, args)
     return DONE
 
 
+def _watch(index: PassageIndex, args: argparse.Namespace) -> None:
+    """Sync whenever files change. What goes wrong is told and may be right the next time."""
+    skipped = None  # known from the report before
+    due = True  # once, for what changed before the watch began
+    for changed in index.watch(args.folder):
+        if not (changed or due) and Path(args.folder).is_dir():
+            continue
+        due = False
+        try:
+            report = index.sync(args.folder, prune=args.prune)
+        except ReadbackError as error:
+            if not Path(args.folder).is_dir():
+                raise
+            _fail(str(error))
+            continue
+        news = report.added or report.changed or report.moved or report.removed
+        if news or (skipped is not None and skipped != report.skipped):
+            _print_report(report, args)
+        skipped = report.skipped
+
+
 def _ask(args: argparse.Namespace) -> int:
-    answer = _open_chatbot(args).ask(args.question)
+    check_days(args.after, args.before)
+    answer = _open_chatbot(args).ask(args.question, after=args.after, before=args.before)
     if args.json:
         _print_json(dataclasses.asdict(answer))
     else:
@@ -157,6 +207,7 @@ def _ask(args: argparse.Namespace) -> int:
 
 def _chat(args: argparse.Namespace) -> int:
     """Ask until the input ends, `exit`, or Ctrl-C."""
+    check_days(args.after, args.before)
     with contextlib.suppress(ImportError):  # makes `input` a line editor, where Python has it
         import readline  # noqa: F401
 
@@ -167,15 +218,16 @@ def _chat(args: argparse.Namespace) -> int:
     try:
         while (question := input(prompt).strip()) not in ("exit", "quit"):
             if question:
-                _reply(conversation, question, timings=args.timings)
+                _reply(conversation, question, args)
     except (EOFError, KeyboardInterrupt):
         print()
     return DONE
 
 
-def _reply(conversation: Conversation, question: str, *, timings: bool) -> None:
+def _reply(conversation: Conversation, question: str, args: argparse.Namespace) -> None:
     try:
-        _print_answer(conversation.ask(question), timings=timings)
+        answer = conversation.ask(question, after=args.after, before=args.before)
+        _print_answer(answer, timings=args.timings)
     except QuestionError as error:
         _fail(str(error))
     print(flush=True)
@@ -230,6 +282,12 @@ def _open_chatbot(args: argparse.Namespace) -> Chatbot:
             " `readback sync` says which and why",
             file=sys.stderr,
         )
+    if bot.report.kept:
+        print(
+            f"readback: {len(bot.report.kept)} documents are still asked whose files can't be"
+            " found; `readback sync` says which",
+            file=sys.stderr,
+        )
     return bot
 
 
@@ -267,11 +325,17 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def _print_report(report: SyncReport) -> None:
-    for change in ("added", "changed", "moved", "removed", "unchanged", "skipped"):
-        print(f"{change:<10}{len(getattr(report, change)):>7,}")
-    for path, reason in report.skipped:
-        print(f"  {_file(path)}: {printable(reason)}")
+def _print_report(report: SyncReport, args: argparse.Namespace) -> None:
+    if args.json:
+        _print_json({**dataclasses.asdict(report), "skipped": dict(report.skipped)})
+    else:
+        for change in ("added", "changed", "moved", "removed", "kept", "unchanged", "skipped"):
+            print(f"{change:<10}{len(getattr(report, change)):>7,}")
+        for path, reason in report.skipped:
+            print(f"  {_file(path)}: {printable(reason)}")
+        if report.kept:
+            print("  kept: their files can't be found; --prune removes those that are surely gone")
+    sys.stdout.flush()
 
 
 def _print_answer(answer: Answer, *, timings: bool) -> None:

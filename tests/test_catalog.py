@@ -243,6 +243,58 @@ def test_the_query_quotes_each_word_and_leaves_stop_words_out():
     assert match_query(" ".join(f"w{n}" for n in range(100))).count(" OR ") == 63
 
 
+def test_dated_passages_are_those_from_day_to_day(catalog: Catalog):
+    for day in ("2022-04-27", "2022-04-28", "2022-04-29"):
+        put(catalog, f"{day}.md", f"# {{}}\n\n{day}\n\nThe ministers talked about coal on {day}.")
+    put(catalog, "undated.md")
+    with catalog.read() as snapshot:
+
+        def days(ids) -> list[str]:
+            found = snapshot.passages([int(number) for number in ids]).values()
+            return sorted(passage.document.path[8:10] for passage in found)
+
+        for after, before, expected in (
+            ("2022-04-28", None, ["28", "29"]),
+            (None, "2022-04-28", ["27", "28"]),
+            ("2022-04-28", "2022-04-28", ["28"]),
+            ("2022-05-01", None, []),
+        ):
+            assert days(snapshot.dated(after=after, before=before)) == expected
+            words = snapshot.find_words("coal", limit=9, after=after, before=before)
+            assert days(number for number, _ in words) == expected
+        assert len(snapshot.find_words("coal", limit=9)) == 4
+
+
+def test_a_catalog_that_is_gone_is_not_made_again_by_reading(catalog: Catalog):
+    put(catalog, "a.txt")
+    for path in catalog.folder.glob(f"{CATALOG_NAME}*"):
+        path.unlink()
+    with pytest.raises(IndexUnavailable, match=r"there is no index in"), catalog.read():
+        pass
+    assert list(catalog.folder.iterdir()) == []
+    catalog.create()
+    with catalog.read() as snapshot:
+        assert snapshot.files() == []
+
+
+def test_a_manifest_keeps_any_path(catalog: Catalog):
+    odd = b"/caf\xe9/\n".decode("utf-8", "surrogateescape")
+    with catalog.write() as writer:
+        writer.put_manifest(folder=odd)
+    with catalog.read() as snapshot:
+        assert snapshot.manifest()["folder"] == odd
+
+
+def test_a_transaction_that_failed_leaves_a_usable_catalog(catalog: Catalog):
+    for statement in ("COMMIT", "INSERT INTO nowhere VALUES (1)"):
+        with (
+            pytest.raises(IndexUnavailable, match=r"no transaction|no such table"),
+            catalog.write() as writer,
+        ):
+            writer._connection.execute(statement)
+        put(catalog, "a.txt")
+
+
 def test_an_embedder_other_than_the_manifests_is_named():
     manifest = {"embedder": "first", "embedder_sha256": "a" * 64}
     check_embedder(manifest, "copy of first", "a" * 64)

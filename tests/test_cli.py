@@ -156,6 +156,90 @@ def test_sync_names_skipped_files_with_the_reason(run: Run, papers: Path) -> Non
     assert re.search(r"^  photo\.txt: .+", out, re.MULTILINE)
 
 
+def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ferry.md").write_text(FERRY, encoding="utf-8")
+    status, out = run("sync", tmp_path, "--dry-run", "--json")
+    assert (status, json.loads(out)["added"]) == (0, ["ferry.md"])
+    assert [path.name for path in tmp_path.iterdir()] == ["ferry.md"]
+
+
+def test_prune_wipes_what_a_plain_sync_keeps(
+    run: Run, complaint: Callable[..., str], papers: Path
+) -> None:
+    for path in papers.glob("*.*"):
+        if path.is_file():
+            path.unlink()
+    assert "keeps the 2 documents it has, unless told to prune" in complaint("sync", papers)
+    assert re.search(r"^removed +2$", run("sync", papers, "--dry-run", "--prune")[1], re.MULTILINE)
+    assert re.search(r"^removed +2$", run("sync", papers, "--prune")[1], re.MULTILINE)
+    complaint("sync", papers)
+
+
+def test_most_documents_gone_at_once_are_kept_and_told(
+    run: Run, papers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (papers / "drive").mkdir()
+    for number in range(22):
+        text = f"# Note {number}\n\nThe note number {number} is short.\n"
+        (papers / "drive" / f"{number}.md").write_text(text, encoding="utf-8")
+    run("sync", papers)
+    shutil.rmtree(papers / "drive")
+    _, out = run("sync", papers)
+    assert re.search(r"^removed +0\nkept +22\n", out, re.MULTILINE) and "--prune" in out
+    assert main(["ask", CALLED, "--folder", str(papers)]) == 0
+    out, err = capsys.readouterr()
+    assert "Aurora" in out and "22 documents" in err and "readback sync" in err
+
+
+def test_a_watch_syncs_until_it_is_interrupted(papers: Path) -> None:
+    command = [sys.executable, "-m", "qa", "sync", str(papers), "--watch"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as it:
+        assert it.stdout and it.stderr
+        first = [it.stdout.readline() for _ in range(7)]
+        assert first[0].split() == ["added", "0"] and first[5].split() == ["unchanged", "2"]
+        (papers / "new.md").write_text("# Snow\n\nIt snowed on Friday.\n", encoding="utf-8")
+        second = [it.stdout.readline() for _ in range(7)]
+        assert second[0].split() == ["added", "1"] and second[5].split() == ["unchanged", "2"]
+        (papers / "new.md").unlink()
+        third = [it.stdout.readline() for _ in range(7)]
+        assert third[3].split() == ["removed", "1"]
+        it.send_signal(signal.SIGINT)
+        assert it.wait() == 0
+        assert (it.stdout.read(), it.stderr.read()) == ("", "")
+
+
+def test_a_watch_goes_on_after_an_error_and_ends_with_its_folder(papers: Path) -> None:
+    command = [sys.executable, "-m", "qa", "sync", str(papers), "--watch", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as it:
+        assert it.stdout and it.stderr
+        assert it.stdout.readline() == "{\n"
+        (papers / "ferry.md").unlink()
+        (papers / "library.txt").unlink()
+        assert "holds no document that can be read" in it.stderr.readline()
+        shutil.rmtree(papers)
+        assert it.wait() == 2
+        assert it.stderr.read().splitlines()[-1].startswith(f"readback: {papers} ")
+
+
+def test_days_leave_out_other_documents(run: Run, complaint: Callable[..., str], synced: Path):
+    question = "What did the town order or open?"
+    for days, files in (
+        (["--after", "2024-05-01"], ["library.txt"]),
+        (["--before", "2024-03-14"], ["ferry.md"]),
+        (["--after", "2024-03-14", "--before", "2024-05-02"], ["ferry.md", "library.txt"]),
+        (["--after", "2024-06-01"], []),
+    ):
+        status, out = run("ask", question, "--folder", synced, "--json", *days)
+        passages = json.loads(out)["passages"]
+        assert sorted({passage["document"] for passage in passages}) == files
+        assert files or status == 1
+    for command in (["ask", question], ["chat"]):
+        told = complaint(*command, "--folder", synced, "--after", "14.03.2024")
+        assert "after='14.03.2024' is not a day; write it as yyyy-mm-dd" in told
+
+
 def test_ask_mentions_that_files_were_skipped(
     papers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,5 +445,5 @@ def test_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands == ["sync", "ask", "chat", "serve", "verify", "doctor"]
     for command in commands:
         assert f"readback {command}" in readme
-        for option in re.findall(r"--[a-z]+", help_of(capsys, command)):
+        for option in re.findall(r"--[a-z-]+", help_of(capsys, command)):
             assert option == "--help" or option in readme, f"{command} {option}"

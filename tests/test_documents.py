@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from index.documents import MAX_BYTES, load_document, parse_document, read_date_line
+from index.documents import MAX_BYTES, load_document, parse_document
 from index.errors import DocumentError
+from index.head import read_date_line
 
 ARTICLE = """\
 Norway and Chile Agree on Copper Research
@@ -114,8 +115,8 @@ def test_what_cannot_be_opened_is_told_plainly(tmp_path: Path):
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(DocumentError, match="larger than 64 MiB"):
         load_document(tmp_path / "huge.txt", name="huge.txt")
-    with pytest.raises(DocumentError, match=r"\.pdf is none of \.txt, \.md"):
-        parse("text", "a.pdf")
+    with pytest.raises(DocumentError, match=r"\.png is none of \.txt, \.md"):
+        parse("text", "a.png")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,8 @@ def test_date_lines(line: str, date: str | None):
         ),
         ("---\ntitle: A\ndate: 28 April 2022\n---\nText.", "A", "2022-04-28", None),
         ("---\r\ndate: 2022-04-28 10:00:00\r\n---\r\nHead\r\n\r\nText", "Head", "2022-04-28", None),
+        ("---\ntitle: A\ndate: 2022-04-28\n---\n", "A", "2022-04-28", None),
+        ("---\nsize: !!int ''\n---\n# Head", "Head", None, None),
         ("---\n{broken: [\n---\n\nText.", None, None, None),
         ("---\ndate: 2022-99-99\n---\n# Head\n", "Head", None, None),
         ("---\nA text between rules: no meta\n---\n", "A text between rules: no meta", None, None),

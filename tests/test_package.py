@@ -26,6 +26,10 @@ MODULES = [file for top in sorted(OURS) for file in sorted((ROOT / top).rglob("*
 # Each module imports only those before it; qa.reader and qa.page are packages of several.
 ORDER = [
     "index.errors",
+    "index.head",
+    "index.formats",
+    "index.worker",
+    "index.archives",
     "index.documents",
     "index.passages",
     "index.embedder",

@@ -1,5 +1,6 @@
 """A folder becomes an index that follows it, answers from it, and tells what it can't."""
 
+import datetime
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import index.passage_index
+from benchmarks.crash import HashEmbedder
 from index import (
     Embedder,
     FolderError,
@@ -24,7 +26,8 @@ from index import (
     SyncReport,
 )
 from index.catalog import CATALOG_NAME
-from index.documents import load_document
+from index.documents import SUFFIXES, load_document
+from index.passage_index import Date
 from index.vectors import VECTORS_NAME, load
 
 ROOT = Path(__file__).parent.parent
@@ -164,7 +167,7 @@ def test_files_that_cannot_be_read_are_skipped_with_the_reason(opened: PassageIn
         folder / "latin.txt",
         "Der Café-Besitzer sprach über die Öffnung. Très bien!".encode("cp1252"),
     )
-    write(folder / "paper.pdf", b"%PDF-1.7")
+    write(folder / "paper.xyz", b"x")
     write(folder / "empty.md", "")
     write(folder / ".hidden.txt", "hidden")
     (folder / ".git").mkdir()
@@ -174,7 +177,7 @@ def test_files_that_cannot_be_read_are_skipped_with_the_reason(opened: PassageIn
     assert dict(report.skipped) == {
         "binary.txt": "it is not text: it holds NUL bytes",
         "empty.md": "it holds no text",
-        "paper.pdf": "its ending is none of .txt, .md, .html, .htm",
+        "paper.xyz": f"its ending is none of {', '.join(SUFFIXES)}",
     }
     assert "latin.txt" in report.added
     assert opened.text("latin.txt") == "Der Café-Besitzer sprach über die Öffnung. Très bien!"
@@ -198,11 +201,12 @@ def test_links_out_of_the_folder_are_not_followed(
     (folder / "linked").symlink_to(tmp_path / "outside")
     (folder / "loop").symlink_to(folder)
     (folder / "broken.txt").symlink_to(folder / "nowhere.txt")
+    (folder / "itself.txt").symlink_to(folder / "itself.txt")
     (folder / "inside.txt").symlink_to(folder / "coal.txt")
     report = opened.sync(folder)
     assert report.added == ("coal.txt", "inside.txt", "music.txt", "sub/fish.md")
     reasons = dict(report.skipped)
-    assert sorted(reasons) == ["broken.txt", "link.txt", "linked", "loop"]
+    assert sorted(reasons) == ["broken.txt", "itself.txt", "link.txt", "linked", "loop"]
     assert "leads out" in reasons["link.txt"] and "leads out" in reasons["linked"]
     assert all("secret" not in hit.text for hit in opened.search("secret", k=99))
 
@@ -233,8 +237,8 @@ def test_a_folder_that_is_missing_empty_or_no_folder(
     with pytest.raises(FolderError, match=r"empty holds no document .*\.txt, \.md, \.html"):
         opened.sync(empty)
     for number in range(7):
-        write(empty / f"{number}.pdf", "x")
-    with pytest.raises(FolderError, match=r"skipped: 0\.pdf: its ending .*; and 2 more$"):
+        write(empty / f"{number}.xyz", "x")
+    with pytest.raises(FolderError, match=r"skipped: 0\.xyz: its ending .*; and 2 more$"):
         opened.sync(empty)
 
 
@@ -249,6 +253,138 @@ def test_a_folder_that_turned_empty_does_not_wipe_the_index(opened: PassageIndex
     with pytest.raises(FolderError):
         opened.sync(folder)
     assert opened.stats().documents == 3
+
+
+def test_prune_removes_even_everything(opened: PassageIndex, folder: Path, tmp_path: Path):
+    opened.sync(folder)
+    for path in [*folder.glob("*.txt"), folder / "sub" / "fish.md"]:
+        path.unlink()
+    removed = ("coal.txt", "music.txt", "sub/fish.md")
+    assert opened.sync(folder, prune=True) == SyncReport(removed=removed)
+    assert opened.search("Russian coal") == [] and opened.stats().documents == 0
+    assert opened.sync(folder, prune=True) == SyncReport()
+
+
+def test_prune_removes_a_folder_that_vanished_but_no_other(
+    folder: Path, counting: CountingEmbedder, tmp_path: Path
+):
+    with PassageIndex.open(tmp_path / "index", embedder=counting) as opened:
+        opened.sync(folder)
+        shutil.rmtree(folder)
+        with pytest.raises(FolderError, match="docs does not exist"):
+            opened.sync(folder)
+        with pytest.raises(FolderError, match="typo does not exist"):
+            opened.sync(tmp_path / "typo", prune=True)
+        assert opened.stats().documents == 3
+        assert len(opened.sync(folder, prune=True).removed) == 3
+        assert opened.stats().documents == 0
+
+
+def test_a_sync_does_not_make_a_vanished_folder_again(opened: PassageIndex, folder: Path):
+    opened.sync(folder)
+    shutil.rmtree(folder)
+    for options in ({}, {"prune": True}):
+        with pytest.raises(FolderError, match="docs does not exist"):
+            opened.sync(folder, **options)
+    assert not folder.exists()
+
+
+def test_when_most_is_gone_at_once_it_is_kept_until_pruned(opened: PassageIndex, folder: Path):
+    many(folder / "sub", 30)
+    opened.sync(folder)
+    for number in range(18):  # more than half, but not many
+        (folder / "sub" / f"{number}.txt").unlink()
+    assert len(opened.sync(folder).removed) == 18
+    many(folder / "sub", 30)
+    opened.sync(folder)
+    shutil.rmtree(folder / "sub")  # like a drive that isn't mounted
+    write(folder / "zinc.txt", "Zinc\n\nThe smelter in Odda makes zinc again.\n")
+    report = opened.sync(folder)
+    assert (report.added, report.removed, len(report.kept)) == (("zinc.txt",), (), 31)
+    assert paths(opened.search("trawlers herring", k=1)) == ["sub/fish.md"]
+    assert opened.sync(folder, dry_run=True, prune=True).removed == report.kept
+    report = opened.sync(folder, prune=True)
+    assert (len(report.removed), report.kept) == (31, ())
+    assert opened.verify(folder) == []
+
+
+def test_a_folder_renamed_inside_is_moved_and_not_gone(opened: PassageIndex, folder: Path):
+    many(folder / "sub", 30)
+    opened.sync(folder)
+    (folder / "sub").rename(folder / "renamed")
+    report = opened.sync(folder)
+    assert (len(report.moved), report.removed, report.kept) == (31, (), ())
+
+
+def test_a_dry_run_reports_the_same_and_writes_nothing(
+    opened: PassageIndex, folder: Path, counting: CountingEmbedder
+):
+    assert len(opened.sync(folder, dry_run=True).added) == 3
+    assert (counting.texts, opened.stats().generation) == ([], 0)
+    opened.sync(folder)
+    write(folder / "coal.txt", "Zinc\n\nThe smelter in Odda makes zinc again.\n", age=30)
+    (folder / "music.txt").unlink()
+    (folder / "sub" / "fish.md").rename(folder / "herring.md")
+    write(folder / "new.txt", "New\n\nWords that were not there before.\n")
+    write(folder / "binary.txt", b"\0\1\2")
+    before = opened.stats()
+    counting.texts.clear()
+    told = opened.sync(folder, dry_run=True)
+    assert (told.changed, told.moved, told.added) == (("coal.txt",), ("herring.md",), ("new.txt",))
+    assert told.removed == ("music.txt",) and [path for path, _ in told.skipped] == ["binary.txt"]
+    assert (opened.stats(), counting.texts) == (before, [])
+    assert opened.sync(folder) == told
+
+
+def test_an_index_of_another_folder_names_both(
+    folder: Path, counting: CountingEmbedder, tmp_path: Path
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "zinc.txt", "Zinc\n\nThe smelter in Odda makes zinc again.\n")
+    for path in (tmp_path / "index", folder / ".readback"):
+        with PassageIndex.open(path, embedder=counting) as opened:
+            opened.sync(folder)
+            for options in ({}, {"prune": True}, {"dry_run": True}):
+                with pytest.raises(FolderError, match=rf"of {folder}, not those of {other}; give"):
+                    opened.sync(other, **options)
+            with pytest.raises(FolderError, match=rf"of {folder}, not those of {folder}/sub"):
+                opened.sync(folder / "sub")
+            assert opened.sync(folder).removed == ()
+            assert opened.sync(Path(os.path.relpath(folder))).removed == ()
+
+
+def test_a_folder_that_moved_keeps_its_index(
+    folder: Path, counting: CountingEmbedder, tmp_path: Path
+):
+    unchanged = SyncReport(unchanged=("coal.txt", "music.txt", "sub/fish.md"))
+    for path in (tmp_path / "index", folder / ".readback"):
+        with PassageIndex.open(path, embedder=counting) as opened:
+            opened.sync(folder)
+    moved = folder.rename(tmp_path / "moved")
+    for path in (tmp_path / "index", moved / ".readback"):
+        with PassageIndex.open(path, embedder=counting) as opened:
+            assert opened.sync(moved) == unchanged
+    copied = shutil.copytree(moved, tmp_path / "copied")
+    with PassageIndex.open(copied / ".readback", embedder=counting) as opened:
+        assert opened.sync(copied) == unchanged
+    elsewhere = (moved / ".readback").rename(tmp_path / "elsewhere")
+    with PassageIndex.open(elsewhere, embedder=counting) as opened:
+        assert opened.sync(moved) == unchanged
+
+
+def test_a_watched_folder_tells_of_changes_to_its_documents_alone(
+    opened: PassageIndex, folder: Path
+):
+    watching = opened.watch(folder)
+    assert next(watching) is False
+    opened.sync(folder)  # writes into .readback, which is inside
+    (folder / ".hidden.txt").write_text("hidden")
+    assert [next(watching) for _ in range(3)] == [False] * 3
+    write(folder / "sub" / "new.txt", "New\n\nWords that were not there before.\n")
+    assert any(next(watching) for _ in range(20))
+    assert opened.sync(folder).added == ("sub/new.txt",)
+    watching.close()
 
 
 def test_the_index_folder_is_not_read_even_when_it_is_not_hidden(
@@ -400,6 +536,73 @@ def test_k_larger_than_the_index_gives_what_there_is(opened: PassageIndex, folde
         "music.txt",
         "sub/fish.md",
     ]
+
+
+@pytest.fixture(scope="module", params=["in FAISS", "scanned"])
+def dated(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[PassageIndex]:
+    """Three hundred documents: two in three have a day, from 1 January 2020 on."""
+    folder = tmp_path_factory.mktemp("dated")
+    for number in range(300):
+        day = datetime.date(2020, 1, 1) + datetime.timedelta(days=number * 7)
+        line = "" if number % 3 == 0 else f"{day.isoformat()}\n\n"
+        words = " ".join(f"w{((number + 1) * place) % 997}" for place in range(1, 50))
+        write(folder / f"{number}.md", f"# Paper {number}\n\n{line}{words}.\n")
+    with PassageIndex.open(folder / ".readback", embedder=HashEmbedder()) as dated:
+        dated.sync(folder)
+        if request.param == "scanned":
+            (dated.path / VECTORS_NAME).unlink()
+        yield dated
+
+
+DAYS = [
+    ("2021-03-01", None),
+    (None, "2020-02-01"),
+    (None, datetime.date(2020, 1, 8)),
+    (datetime.datetime(2024, 1, 1, 12), datetime.date(2024, 12, 31)),
+    ("2025-09-17", "2025-09-17"),
+    ("2020-01-09", "2020-01-10"),
+    ("0001-01-01", "9999-12-31"),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("after", "before"), DAYS)
+def test_days_leave_out_what_brute_force_leaves_out(
+    dated: PassageIndex, after: Date | None, before: Date | None
+):
+    first, last = str(after or "0000")[:10], str(before or "9999-99-99")[:10]
+    for question in ("what is it", "w3 w5 w8", "Paper w40"):
+        vector = HashEmbedder().embed([question])[0]
+        everything = dated.search(question, k=1_000, vector=vector)
+        assert len(everything) == dated.stats().passages
+        expected = {
+            hit.text: hit.dense
+            for hit in everything
+            if (after is None and before is None)
+            or (hit.document.date and first <= hit.document.date <= last)
+        }
+        found = dated.search(question, k=1_000, vector=vector, after=after, before=before)
+        assert {hit.text: pytest.approx(hit.dense, abs=1e-6) for hit in found} == expected
+        few = dated.search(question, k=8, vector=vector, after=after, before=before)
+        assert [hit.text for hit in few] == [hit.text for hit in found[:8]]
+        assert len(few) == min(8, len(expected))
+        scores = [hit.score for hit in found]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_days_that_are_none_are_told_with_the_form(dated: PassageIndex):
+    for bad in ("yesterday", "2022-4-28", "28.04.2022", "2022-02-30", "20220428", "2022-W01-1", ""):
+        for name in ("after", "before"):
+            with pytest.raises(
+                QuestionError, match=f"{name}='{bad}' is not a day; write it as yyyy-mm-dd"
+            ):
+                dated.search("paper", **{name: bad})
+    with pytest.raises(QuestionError, match="after=20220428 is not a day"):
+        dated.search("paper", after=20220428)  # type: ignore[arg-type]
+    with pytest.raises(QuestionError, match=r"after=2022-01-02 and before=2022-01-01; swap"):
+        dated.search("paper", after="2022-01-02", before=datetime.date(2022, 1, 1))
 
 
 def test_an_empty_index_finds_nothing(opened: PassageIndex):

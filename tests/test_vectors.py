@@ -56,6 +56,27 @@ def test_more_than_there_are_gives_what_there_is(tail: int):
     assert index.search(unit(1)[0], 0)[0].tolist() == []
 
 
+@pytest.mark.parametrize("tail", [0, 40, 500])
+def test_among_some_it_finds_what_brute_force_finds(tail: int):
+    index, ids, rows = made(500, tail)
+    for share in (0.5, 0.02):
+        picked = np.random.default_rng(4).random(500) < share
+        for question in unit(5, seed=1):
+            found, scores = index.search(question, 10, among=ids[picked])
+            every = np.where(picked, rows @ question, -np.inf)
+            best = np.argsort(-every, kind="stable")[: min(10, picked.sum())]
+            assert found.tolist() == ids[best].tolist()
+            assert np.allclose(scores, every[best], atol=1e-6)
+    assert index.search(unit(1)[0], 10, among=ids[:0])[0].tolist() == []
+
+
+def test_among_few_the_approximate_type_finds_all(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vectors, "EXACT_UP_TO", 1_000)
+    index, ids, _ = made(5_000)
+    few = ids[::250]
+    assert sorted(index.search(unit(1, seed=9)[0], 99, among=few)[0].tolist()) == few.tolist()
+
+
 def test_an_empty_index_finds_nothing():
     empty = build(ids_of(0), unit(0), catalog=CATALOG, generation=1)
     assert len(empty) == 0
