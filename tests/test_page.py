@@ -235,7 +235,7 @@ def test_missing_folder_is_told_without_a_traceback(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
