@@ -191,10 +191,17 @@ def test_most_documents_gone_at_once_are_kept_and_told(
     assert "Aurora" in out and "22 documents" in err and "readback sync" in err
 
 
+def heed_interrupts() -> None:
+    """A child of a background job would ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_watch_syncs_until_it_is_interrupted(papers: Path) -> None:
     command = [sys.executable, "-m", "qa", "sync", str(papers), "--watch"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as it:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupts
+    ) as it:
         assert it.stdout and it.stderr
         first = [it.stdout.readline() for _ in range(7)]
         assert first[0].split() == ["added", "0"] and first[5].split() == ["unchanged", "2"]
@@ -212,7 +219,9 @@ def test_a_watch_syncs_until_it_is_interrupted(papers: Path) -> None:
 def test_a_watch_goes_on_after_an_error_and_ends_with_its_folder(papers: Path) -> None:
     command = [sys.executable, "-m", "qa", "sync", str(papers), "--watch", "--json"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as it:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupts
+    ) as it:
         assert it.stdout and it.stderr
         assert it.stdout.readline() == "{\n"
         (papers / "ferry.md").unlink()
@@ -315,7 +324,15 @@ def test_chat_ends_at_exit_and_survives_a_bad_question(
 def test_chat_ends_cleanly_at_an_interrupt(synced: Path) -> None:
     command = [sys.executable, "-m", "qa", "chat", "--folder", str(synced)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as it:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as it:
         assert it.stdin and it.stdout and it.stderr
         it.stdin.write(f"{CALLED}\n")
         it.stdin.flush()
