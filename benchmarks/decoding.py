@@ -12,28 +12,21 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.quality import f1, gold, normal
+from benchmarks.quality import gold, mean, normal, score_text
 from qa.reader import Reader
 from qa.reader.reader import SHIPPED
 from qa.reader.search import SPAN_PIECES, PointerSearch
 from qa.reader.spans import windows
 
 
-@torch.inference_mode()
 def write(search: PointerSearch, question: str, passage: str, beams: int) -> str:
     """The likeliest answer, written piece by piece from the first window."""
-    window = windows(question, [passage], search.tokenizer)[0]
-    ids = torch.tensor([window.ids])
-    segments = (torch.arange(len(window.ids)) >= window.head).long()[None]
-    written = search.model.generate(
-        ids,
-        token_type_ids=segments,
+    return search.write(
+        windows(question, [passage], search.tokenizer)[0],
         num_beams=beams,
         max_new_tokens=SPAN_PIECES,
-        do_sample=False,
         suppress_tokens=[search.model.config.no_answer_token_id],
     )
-    return search.tokenizer.decode(written[0].tolist())
 
 
 def best(search: PointerSearch, question: str, passage: str) -> str:
@@ -62,20 +55,14 @@ def main() -> None:
         start = time.perf_counter()
         texts = [answer(question, passages[0]) for question, passages, _ in cases]
         took = 1000 * (time.perf_counter() - start) / len(cases)
-        right = [
-            any(normal(text) == normal(ref) for ref in refs)
-            for text, (*_, refs) in zip(texts, cases, strict=True)
-        ]
-        scores = [
-            max(f1(text, ref) for ref in refs)
-            for text, (*_, refs) in zip(texts, cases, strict=True)
-        ]
+        scores = [score_text(text, refs) for text, (*_, refs) in zip(texts, cases, strict=True)]
         inside = [
             "".join(normal(text)) in "".join(normal(passages[0]))
             for text, (_, passages, _) in zip(texts, cases, strict=True)
         ]
-        shares = [100 * sum(values) / len(cases) for values in (right, scores, inside)]
-        print(f"{name:14}{shares[0]:7.1f}{shares[1]:7.1f}{took:7.0f}{shares[2]:17.1f}%", flush=True)
+        found = 100 * sum(inside) / len(cases)
+        exact, overlap = mean(scores, "exact"), mean(scores, "f1")
+        print(f"{name:14}{exact:7.1f}{overlap:7.1f}{took:7.0f}{found:17.1f}%", flush=True)
 
 
 if __name__ == "__main__":

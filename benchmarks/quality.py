@@ -6,30 +6,32 @@ be a slice of its passage.
 """
 
 import argparse
-import gzip
 import itertools
-import json
 import random
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from index import PassageIndex
 from qa.chatbot import PASSAGES
 from qa.reader import Reader, Reading
 from qa.reader.reader import SHIPPED
 from qa.reader.search import PointerSearch
+from training.examples import read_rows
 from training.prepare import held_out
+from training.retrieval import write_articles
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 Case = tuple[str, list[str], list[str]]  # question, passages, references
 Score = dict[str, float]
+T = TypeVar("T")
 
 
 def normal(text: str) -> list[str]:
@@ -49,19 +51,17 @@ def score(reading: Reading | None, references: list[str]) -> Score:
     """Against the best of the references; an empty list means that there is no answer."""
     if reading is None:
         return {"exact": 0.0, "f1": 0.0, "confidence": 0.0}
+    return score_text(reading.text, references) | {"confidence": reading.confidence}
+
+
+def score_text(text: str, references: list[str]) -> Score:
     return {
-        "exact": float(any(normal(reading.text) == normal(ref) for ref in references)),
-        "f1": max((f1(reading.text, ref) for ref in references), default=0.0),
-        "confidence": reading.confidence,
+        "exact": float(any(normal(text) == normal(ref) for ref in references)),
+        "f1": max((f1(text, ref) for ref in references), default=0.0),
     }
 
 
-def rows(path: Path) -> Iterator[dict]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
-def sample(cases: list[Case], size: int | None) -> list[Case]:
+def sample(cases: list[T], size: int | None) -> list[T]:
     return cases if size is None else random.Random(1).sample(cases, min(size, len(cases)))
 
 
@@ -70,7 +70,7 @@ def gold(path: Path, size: int | None) -> list[Case]:
     return sample(
         [
             (item["question"], [row["context"]], item["answers"])
-            for row in rows(path)
+            for row in read_rows(path)
             for item in row["questions"]
         ],
         size,
@@ -79,16 +79,10 @@ def gold(path: Path, size: int | None) -> list[Case]:
 
 def opened(path: Path, size: int | None) -> list[Case]:
     """Every question with what search finds in all the paragraphs; prints the recall."""
-    paragraphs = list(rows(path))
     cases: list[Case] = []
     recall = dict.fromkeys((1, PASSAGES, 10), 0)
     with TemporaryDirectory() as folder:
-        articles: dict[str, list[str]] = {}
-        for row in paragraphs:
-            articles.setdefault(row["title"], []).append(" ".join(row["context"].split()))
-        for number, (title, contexts) in enumerate(articles.items()):
-            text = "\n\n".join([f"# {title.replace('_', ' ')}", *contexts])
-            (Path(folder) / f"{number:03}.md").write_text(text + "\n", encoding="utf-8")
+        write_articles(list(read_rows(path)), Path(folder))
         with PassageIndex.open(Path(folder) / ".readback") as index:
             index.sync(folder)
             for question, (context,), references in gold(path, size):
@@ -117,7 +111,7 @@ def turns(path: Path, size: int | None) -> list[Turn]:
     """The held-out follow-ups whose answer is known: it stands in the next turn's history."""
     found = []
     talks: dict[tuple[str, ...], list[dict]] = {}
-    for row in rows(path):
+    for row in read_rows(path):
         if held_out(row["history"][0]):
             talks.setdefault(tuple(row["history"][:2]), []).append(row)
     for (title, section), talk in talks.items():
@@ -127,7 +121,7 @@ def turns(path: Path, size: int | None) -> list[Turn]:
                 found.append(
                     Turn(history, row["question"], row["rewrite"], following["history"][-1])
                 )
-    return found if size is None else random.Random(1).sample(found, min(size, len(found)))
+    return sample(found, size)
 
 
 def recall(questions: list[str], answers: list[str]) -> float:

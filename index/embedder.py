@@ -77,7 +77,7 @@ def load_embedder(name: str = DEFAULT) -> Embedder:
     """
     folder = _default_folder() if name == DEFAULT else Path(name)
     try:
-        with _quiet():
+        with quiet():
             if folder.is_dir():
                 model = _load(str(folder), local_files_only=True)
             elif _HUB_NAME.fullmatch(name):
@@ -126,7 +126,7 @@ def _weights_sha256(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps transformers from drawing a progress bar while it reads weights."""
     from transformers.utils import logging
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index import Embedder, FolderError, Hit, PassageIndex, SyncReport
+from index import Embedder, Hit, PassageIndex, SyncReport
 from index.passage_index import Date
 from index.passages import sentence_around
+from index.sync import missing
 from qa.reader import Reader, Reading
 
 PASSAGES = 8  # read for each question
@@ -112,7 +113,7 @@ class Chatbot:
         """
         folder = Path(folder)
         if not folder.is_dir():  # before an index folder is made in it
-            raise FolderError(f"there is no folder {folder}; name the one with your documents")
+            raise missing(folder)
         passages = PassageIndex.open(index or folder / INDEX_FOLDER, embedder=embedder)
         report = passages.sync(folder, progress=progress)
         passages.embed("ready")  # loads the embedder now, not with the first question

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
+from qa.reader.spans import QUESTION_PIECES
 from training.examples import REWRITE, Example
 
 CLS, SEP, PAD, NO_ANSWER, REWRITE_MARK = 101, 102, 0, 1, 2
-QUESTION_PIECES = 64
 ANSWER_PIECES = 64
 IGNORE = -100
 

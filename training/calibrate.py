@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.quality import Case, f1, opened, rows, start_reader
+from benchmarks.quality import Case, opened, score_text, start_reader
 from qa.reader.reader import Calibration
+from training.examples import read_rows
 from training.mixture import HELD_BACK, SEED
 
 WRONG = 0.2  # share of wrong answers among those given, at the threshold
@@ -43,7 +44,7 @@ def adversarial(path: Path) -> list[Case]:
     """The held-back articles: questions with their own paragraph, half of them unanswerable."""
     return [
         (item["question"], [row["context"]], item["answers"])
-        for row in rows(path)
+        for row in read_rows(path)
         if row["title"] in HELD_BACK
         for item in row["questions"]
     ]
@@ -59,7 +60,7 @@ def scores(case: Case) -> tuple[float, float, float]:
     if best is None:
         return 20.0, -20.0, 0.0
     text = passages[best.passage][best.start : best.end]
-    return best.no_answer, best.score, max((f1(text, ref) for ref in references), default=0.0)
+    return best.no_answer, best.score, score_text(text, references)["f1"]
 
 
 def error(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

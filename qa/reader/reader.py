@@ -6,14 +6,14 @@ Knows no documents and no index.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from index.embedder import quiet
 from index.errors import QuestionError, ReaderError
 from qa.reader import spans
 
@@ -147,20 +147,6 @@ def load_calibration(folder: Path) -> Calibration:
     if not path.exists():
         return UNCALIBRATED
     return Calibration(**json.loads(path.read_text("utf-8")))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of transformers inside."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def likeliest_statement(

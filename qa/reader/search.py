@@ -7,7 +7,7 @@ scores every end on the way. Nothing that is not in a passage can come out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from tokenizers import Tokenizer
@@ -80,18 +80,20 @@ class PointerSearch:
         spans.sort(key=lambda span: -span.score)
         return Found(spans, float(chance.clamp(1e-9, 1 - 1e-9).logit()))
 
-    @torch.inference_mode()
     def rewrite(self, question: str, history: Sequence[str]) -> str:
         """A follow-up as a question that stands alone, written freely, in lower case.
 
         ``history`` is the conversation so far: what it is about, then questions and answers.
         """
         window = rewriting(conversation(history, question), self.tokenizer)
+        return self.write(window, max_new_tokens=WRITTEN_PIECES)
+
+    @torch.inference_mode()
+    def write(self, window: Window, **options: Any) -> str:
+        """What the decoder writes freely from a window; ``options`` are those of ``generate``."""
         ids = torch.tensor([window.ids])
         segments = (torch.arange(len(window.ids)) >= window.head).long()[None]
-        written = self.model.generate(
-            ids, token_type_ids=segments, max_new_tokens=WRITTEN_PIECES, do_sample=False
-        )
+        written = self.model.generate(ids, token_type_ids=segments, do_sample=False, **options)
         return self.tokenizer.decode(written[0].tolist())
 
 
