@@ -60,3 +60,13 @@ def test_spans_start_and_end_at_word_edges(reader: Reader):
             passage[span.start - 1 : span.start].isalnum() and passage[span.start].isalnum()
         )
         assert not (passage[span.end - 1].isalnum() and passage[span.end : span.end + 1].isalnum())
+
+
+def test_starts_alone_are_the_places_of_whole_spans(reader: Reader):
+    search = reader.search
+    whole = {
+        (span.passage, span.start, span.place) for span in search.find(QUESTION, PASSAGES).spans
+    }
+    starts = search.find(QUESTION, PASSAGES, starts_only=True).spans
+    assert {(span.passage, span.start, span.place) for span in starts} == whole
+    assert [span.score for span in starts] == sorted((span.place for span in starts), reverse=True)

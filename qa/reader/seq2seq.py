@@ -30,7 +30,7 @@ class Seq2SeqSearch:
         self.tokenizer = tokenizer
 
     @torch.inference_mode()
-    def find(self, question: str, passages: Sequence[str]) -> Found:
+    def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
         """The best spans, one for each first place.
 
         Nothing tells "not in these passages" here, so its log-odds are 0.
@@ -48,12 +48,20 @@ class Seq2SeqSearch:
         first = self.log_probs(states, mask, torch.tensor([self.opening()]))[0, -1]  # (V,)
         spans = []
         chosen = choose(candidates, encodings, first)
+        if starts_only:
+            for (number, start), encoding in chosen:
+                place = float(first[encoding.ids[0]])
+                spans.append(Span(number, start, start + encoding.offsets[0][1], place, place))
+            return Found(spans, 0.0)
         for (number, start), encoding, scores in self.follow(chosen, states, mask):
             end, score = best_end(passages[number], start, encoding, scores)
             if end > start:
                 place = float(first[encoding.ids[0]])
                 spans.append(Span(number, start, end, place, score))
         return Found(sorted(spans, key=lambda span: -span.score), 0.0)
+
+    def rewrite(self, question: str, history: Sequence[str]) -> None:
+        """No answer: what such a model was taught isn't known."""
 
     def encode(self, question: str, passages: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Joined states (1, S, D) and mask (1, S) of the passages, each with the question."""
