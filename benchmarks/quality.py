@@ -25,8 +25,10 @@ from qa.reader.reader import SHIPPED
 from qa.reader.search import PointerSearch
 from qa.reader.spans import keeps
 from training.examples import read_rows
-from training.prepare import held_out
+from training.mixture import SEED
+from training.prepare import held_out, statement_key
 from training.retrieval import write_articles
+from training.statements import asked, told
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -80,22 +82,36 @@ def gold(path: Path, size: int | None) -> list[Case]:
 
 def opened(path: Path, size: int | None) -> list[Case]:
     """Every question with what search finds in all the paragraphs; prints the recall."""
-    cases: list[Case] = []
+    return searched(list(read_rows(path)), gold(path, size))
+
+
+def statements(path: Path, size: int | None) -> list[Case]:
+    """Held-out questions, made by rule, for what somebody said, with what search finds."""
+    rng = random.Random(SEED)
+    rows = [row for row in read_rows(path) if held_out(statement_key(row))]
+    rows = [row for row in rows if any(told(row["context"], rng))]
+    questions = [(item["question"], [text], item["answers"]) for text, item in asked(rows, rng)]
+    return searched(rows, sample(questions, size))
+
+
+def searched(rows: list[dict], cases: list[Case]) -> list[Case]:
+    """The cases with what search finds in the rows instead of their own paragraph."""
+    found: list[Case] = []
     recall = dict.fromkeys((1, PASSAGES, 10), 0)
     with TemporaryDirectory() as folder:
-        write_articles(list(read_rows(path)), Path(folder))
+        write_articles(rows, Path(folder))
         with PassageIndex.open(Path(folder) / ".readback") as index:
             index.sync(folder)
-            for question, (context,), references in gold(path, size):
+            for question, (context,), references in cases:
                 hits = index.search(question, k=10)
                 context = " ".join(context.split())
                 right = [hit.text in context or context in hit.text for hit in hits]
                 for k in recall:
                     recall[k] += any(right[:k])
-                cases.append((question, [hit.text for hit in hits[:PASSAGES]], references))
-    for k, found in recall.items():
-        print(f"  right paragraph in the first {k:2}  {found / len(cases):6.1%}")
-    return cases
+                found.append((question, [hit.text for hit in hits[:PASSAGES]], references))
+    for k, count in recall.items():
+        print(f"  right paragraph in the first {k:2}  {count / len(found):6.1%}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +215,28 @@ def measure(cases: list[Case], path: Path, processes: int) -> list[Score]:
         return pool.map(read, cases, chunksize=16)
 
 
+def report_silence(cases: list[Case], scores: list[Score], threshold: float) -> None:
+    """How often nothing is answered, where there is an answer and where there is none."""
+    for there, name in ((True, "there"), (False, "not there")):
+        sure = [
+            row["confidence"]
+            for row, (*_, references) in zip(scores, cases, strict=True)
+            if bool(references) == there
+        ]
+        quiet = sum(confidence < threshold for confidence in sure)
+        print(f"  {len(sure):,} whose answer is {name}: {quiet / len(sure):.1%} left unanswered")
+
+
 def mean(scores: list[Score], name: str) -> float:
     return 100 * sum(row[name] for row in scores) / len(scores)
 
 
 def main() -> None:
     tasks: dict[str, tuple[str, Callable[[Path, int | None], list[Case]]]] = {
-        "gold": ("squad", gold),
-        "wiki": ("squadshifts_wiki", gold),
-        "open": ("squad", opened),
+        "gold": ("dev/squad", gold),
+        "wiki": ("dev/squadshifts_wiki", gold),
+        "open": ("dev/squad", opened),
+        "statements": ("train/squad", statements),
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -224,10 +253,13 @@ def main() -> None:
             continue
         name, make = tasks[task]
         print(f"{task} ({name})", flush=True)
-        cases = make(args.data / "dev" / f"{name}.jsonl.gz", args.questions)
+        cases = make(args.data / f"{name}.jsonl.gz", args.questions)
         scores = measure(cases, args.reader, args.processes)
+        if task == "statements":
+            report_silence(cases, scores, Reader.load(args.reader).threshold)
+            scores = [row for row, case in zip(scores, cases, strict=True) if case[2]]
         print(
-            f"  {len(cases):,} questions  exact {mean(scores, 'exact'):.1f}"
+            f"  {len(scores):,} questions  exact {mean(scores, 'exact'):.1f}"
             f"  F1 {mean(scores, 'f1'):.1f}  every answer a slice",
             flush=True,
         )

@@ -26,6 +26,7 @@ QUESTIONS = (
     "Why was pipeline oil left out of the embargo?",
 )
 PASSAGES, PIECES = 8, 128  # what the readers are compared on
+ROOM = 16  # pieces of them for the question
 WRITTEN = 8  # pieces of the answer
 SHAPES = {
     "T5-small": T5Config(decoder_start_token_id=0),
@@ -54,12 +55,13 @@ def median(action: Callable[[], object], times: int) -> float:
     return statistics.median(taken)
 
 
-def passages_of(reader: Reader) -> list[str]:
-    """Passages of as many word pieces as the comparison wants, question included."""
-    sentence = "The leaders of both countries met in Tokyo and spoke about energy and trade. "
-    text = sentence * 20
+def passages_of(reader: Reader, folder: Path) -> list[str]:
+    """Stretches of the documents, each of as many pieces as wanted, room for a question left."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md")))
     offsets = reader.search.tokenizer.encode(text, add_special_tokens=False).offsets
-    return [text[: offsets[PIECES - 14][1]]] * PASSAGES
+    size = PIECES - ROOM
+    cuts = [offsets[n * size : (n + 1) * size] for n in range(PASSAGES)]
+    return [text[cut[0][0] : cut[-1][1]] for cut in cuts]
 
 
 def t5(config: T5Config) -> Callable[[], object]:
@@ -85,7 +87,7 @@ def t5(config: T5Config) -> Callable[[], object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="documents to ask, the sample corpus say")
+    parser.add_argument("folder", type=Path, help="the sample corpus, or other Markdown")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--times", type=int, default=7)
     args = parser.parse_args()
@@ -96,8 +98,8 @@ def main() -> None:
         for part in ("embed", "search", "read", "total"):
             middle = statistics.median(getattr(answer.timings, part) for answer in answers)
             print(f"{part:8} {1000 * middle:7.0f} ms")
-    passages = passages_of(bot.reader)
-    ours = median(lambda: bot.reader.read("Where did the leaders meet?", passages), args.times)
+    passages = passages_of(bot.reader, args.folder)
+    ours = median(lambda: bot.reader.read(QUESTIONS[1], passages), args.times)
     print(f"{PASSAGES} passages of {PIECES} pieces: the reader {1000 * ours:.0f} ms")
     for name, config in SHAPES.items():
         theirs = median(t5(config), args.times)

@@ -5,6 +5,7 @@ gives the likeliest first places; a second forces each of them along its passage
 scores every end on the way. Nothing that is not in a passage can come out.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +18,8 @@ from qa.reader.model import PointerGenerator
 from qa.reader.spans import Window, conversation, rewriting, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
-PLACES = 8  # first places that are followed
+PLACES = 8  # first places that are looked at
+AT_ONCE = 2  # of them, followed before the rest
 SPAN_PIECES = 32  # the longest span
 
 
@@ -69,7 +71,10 @@ class PointerSearch:
 
     @torch.inference_mode()
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
-        """The best spans, one for each of the likeliest first places; none in wordless text."""
+        """The best spans, one for each of the likeliest first places; none in wordless text.
+
+        Places that can't hold the best span are not followed.
+        """
         model, config = self.model, self.model.config
         read = windows(question, passages, self.tokenizer)
         if not read:
@@ -85,7 +90,12 @@ class PointerSearch:
                 opening(passages, read[number], piece, place) for number, piece, place in places
             ]
         else:
-            spans = follow(model, cache, source, read, places, passages)
+            spans = follow(model, cache, source, read, places[:AT_ONCE], passages)
+            best = max((span.score for span in spans), default=-math.inf)
+            # No span scores more than its first place does.
+            rest = [place for place in places[AT_ONCE:] if place[2] > best]
+            cache.crop(1 - cache.get_seq_length())  # what the paths added
+            spans += follow(model, cache, source, read, rest, passages)
         spans.sort(key=lambda span: -span.score)
         return Found(spans, float(chance.clamp(1e-9, 1 - 1e-9).logit()))
 
