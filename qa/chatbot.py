@@ -82,6 +82,7 @@ class Answer:
     text: str | None  # verbatim; None: the documents don't say
     verdict: Literal["yes", "no"] | None  # to a yes-or-no question, where it is clear
     confidence: float  # 0..1: that the documents hold the answer and this is it
+    provisional: bool  # whether the confidence was fitted on little data, or on none
     citations: tuple[Citation, ...]  # empty when text is None
     passages: tuple[ReadPassage, ...]  # best first
     timings: Timings
@@ -152,6 +153,7 @@ class Chatbot:
             text=reading.text if reading and found else None,
             verdict=None,
             confidence=reading.confidence if reading else 0.0,
+            provisional=self.reader.provisional,
             citations=(cite(hits[reading.passage], reading),) if reading and found else (),
             passages=tuple(map(as_read, hits)),
             timings=Timings(embedded - started, searched - embedded, read - searched),

@@ -339,7 +339,10 @@ def _print_report(report: SyncReport, args: argparse.Namespace) -> None:
 
 
 def _print_answer(answer: Answer, *, timings: bool) -> None:
-    confidence = f"confidence {answer.confidence:.2f} (provisional)"
+    confidence = f"confidence {answer.confidence:.2f}"
+    confidence += " (provisional)" if answer.provisional else ""
+    if answer.standalone != answer.question:
+        print(f"(read as: {_one_line(answer.standalone)})")
     if answer.text is None:
         print("The documents don't say.")
         print(f"  best candidate: {confidence}")

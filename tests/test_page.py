@@ -61,9 +61,11 @@ def answered(
     )
     return Answer(
         question="When?",
+        standalone="When?",
         text=quote,
         verdict=None,
         confidence=0.83,
+        provisional=False,
         citations=(citation,),
         passages=(passage,),
         timings=Timings(embed=0.021, search=0.005, read=0.287),
@@ -150,10 +152,18 @@ def test_expressions_that_need_a_date(text: str, expected: list[str]) -> None:
     assert relative_times(text) == expected
 
 
+def test_a_follow_up_is_shown_as_it_was_read() -> None:
+    assert "Read as" not in Reading(render(answered())).text
+    follow_up = replace(answered(), question="And when?", standalone="when did <b>they</b> meet?")
+    assert "Read as: when did <b>they</b> meet?" in Reading(render(follow_up)).text
+
+
 def test_verdict_confidence_and_time_are_told() -> None:
     seen = Reading(render(replace(answered(), verdict="yes"))).text
     assert seen.startswith("Yes.")
-    assert "High confidence, 0.83 (provisional)" in seen
+    assert "High confidence, 0.83" in seen and "provisional" not in seen
+    provisional = render(replace(answered(), provisional=True))
+    assert "High confidence, 0.83 (provisional)" in Reading(provisional).text
     assert "Took 313 ms: embedding 21, searching 5, reading 287." in seen
     assert "Low confidence, 0.31" in Reading(render(replace(answered(), confidence=0.31))).text
 

@@ -187,7 +187,7 @@ def test_answer_is_quoted_with_its_source(corpus: str, visit: Callable[..., Page
     answer = page.locator(".answer")
     expect(answer.locator("blockquote mark")).to_contain_text("supply chains")
     expect(answer.locator(".origin")).to_contain_text("28 April 2022")
-    expect(answer.locator(".confidence")).to_contain_text("provisional")
+    expect(answer.locator(".confidence")).to_contain_text("confidence")
     expect(answer.locator(".timings")).to_contain_text("ms")
     source = answer.locator("details").first
     expect(source.locator("summary")).to_contain_text(SOURCE)

@@ -41,7 +41,7 @@ _RELATIVE_TIME = re.compile(
 def render(answer: Answer) -> str:
     """The answer with its sources, or that the documents don't say; and how long it took."""
     body = _found(answer) if answer.citations else _not_found(answer)
-    return f'<article class="answer">{body}{_timings(answer)}</article>'
+    return f'<article class="answer">{_read_as(answer)}{body}{_timings(answer)}</article>'
 
 
 def render_question(question: str) -> str:
@@ -89,6 +89,13 @@ def plain(text: str) -> str:
     return html.escape(text.encode(errors="replace").decode())
 
 
+def _read_as(answer: Answer) -> str:
+    """A follow-up as it was understood."""
+    if answer.standalone == answer.question:
+        return ""
+    return f'<p class="read-as">Read as: {plain(answer.standalone)}</p>'
+
+
 def _found(answer: Answer) -> str:
     first = answer.citations[0]
     verdict = f'<p class="verdict">{answer.verdict.capitalize()}.</p>' if answer.verdict else ""
@@ -98,7 +105,7 @@ def _found(answer: Answer) -> str:
     ]
     return (
         f"{verdict}<blockquote>{_sentence(first)}</blockquote>{_origin(first)}"
-        f'<p class="confidence">{_confidence(answer.confidence)}</p>'
+        f'<p class="confidence">{_confidence(answer)}</p>'
         + _section("Source" if len(sources) == 1 else "Sources", sources)
     )
 
@@ -107,7 +114,7 @@ def _not_found(answer: Answer) -> str:
     nearest = [_passage(passage) for passage in answer.passages[:NEAREST]]
     return (
         '<p class="unsaid">The documents don\'t say.</p>'
-        f'<p class="confidence">Confidence in the best candidate: {_number(answer.confidence)}</p>'
+        f'<p class="confidence">Confidence in the best candidate: {_number(answer)}</p>'
         + (_section("Nearest passages", nearest) if nearest else "")
     )
 
@@ -175,13 +182,14 @@ def _day(iso: str | None) -> str:
     return f'<time datetime="{day}">{day.day} {day:%B %Y}</time>'
 
 
-def _confidence(probability: float) -> str:
+def _confidence(answer: Answer) -> str:
+    probability = answer.confidence
     word = "High" if probability >= 0.8 else "Fair" if probability >= 0.5 else "Low"
-    return f"{word} confidence, {_number(probability)}"
+    return f"{word} confidence, {_number(answer)}"
 
 
-def _number(probability: float) -> str:
-    return f"{probability:.2f} (provisional)"
+def _number(answer: Answer) -> str:
+    return f"{answer.confidence:.2f}" + (" (provisional)" if answer.provisional else "")
 
 
 def _timings(answer: Answer) -> str:
