@@ -35,6 +35,7 @@ def retrieved(
             index.sync(folder, progress=True)
             for context, item in questions:
                 hits = index.search(item["question"], k=NEIGHBOURS)
+                item = item | {"answers": [" ".join(text.split()) for text in item["answers"]]}
                 yield mix(" ".join(context.split()), item, hits, source, rng)
 
 

@@ -29,6 +29,7 @@ CLIP = 1.0
 DECODER_FROM = (1, 3, 5)  # encoder layers that the decoder's layers start from
 PLACE_WEIGHT = 0.5  # of the loss that points the pointer at the answer's first place
 EDGE_WEIGHT = 0.5  # of the loss that finds the answer's edges in the encoder's states
+LONG = 8  # pieces; longer answers count no more than these do
 FULL = 16  # examples; a smaller batch, of many passages each, counts less
 SAVE_EVERY = 600.0  # seconds
 
@@ -61,6 +62,8 @@ class Trainee(nn.Module):
         copied = log_sum(pointer, same)[wanted]
         nll = -torch.logaddexp(written + write[wanted][:, 0], copied + copy[wanted][:, 0])
 
+        # A statement or a rewritten question has many pieces, but counts as one answer.
+        weights = (LONG / wanted.sum(-1, keepdim=True)).clamp(max=1).expand_as(wanted)  # (B, T)
         placed = batch.places.any(-1)  # (B, T)
         place = -log_sum(pointer, batch.places)[placed]
         edges = self.edges(states).float().masked_fill((copy_ids < 0)[..., None], -1e9)
@@ -70,8 +73,8 @@ class Trainee(nn.Module):
         ends = -log_sum(edges[..., 1], batch.ends)[found]
         size = len(batch.targets)
         return {
-            "nll": nll.sum() / size,
-            "place": place.sum() / size,
+            "nll": (nll * weights[wanted]).sum() / size,
+            "place": (place * weights[placed]).sum() / size,
             "edge": (starts.sum() + ends.sum()) / (2 * size),
         }
 
