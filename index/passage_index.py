@@ -10,6 +10,7 @@ made again since it was opened.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -29,12 +30,13 @@ from index.catalog import (
     CATALOG_NAME,
     SCHEMA_VERSION,
     Catalog,
+    FileRecord,
     Manifest,
     Snapshot,
     StoredPassage,
     check_embedder,
 )
-from index.documents import Document, DocumentInfo, load_document
+from index.documents import Document, DocumentInfo, each_document, read_bytes
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import DocumentError, IndexUnavailable, QuestionError
 from index.sync import SyncReport, missing, sync_folder, watch_folder
@@ -261,8 +263,9 @@ class PassageIndex:
         with self._read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
+            for record in snapshot.files():
+                problems += _check_file(record, snapshot, Path(folder))
             for document in snapshot.documents():
-                problems += _check_file(document, Path(folder))
                 for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
                     problems += _check_passage(passage, document)
@@ -481,18 +484,34 @@ def _rank(
     return list(hits.values())
 
 
-def _check_file(document: Document, folder: Path) -> list[str]:
-    """What differs between a stored document and its file."""
-    path = document.path
+def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path) -> list[str]:
+    """What differs between a file, which is read once, and its stored documents."""
+    path = record.path
+    if not record.documents:
+        return []
+    problems = []
+    fresh = 0
     try:
-        fresh = load_document(folder / path, name=path)
+        data = read_bytes(folder / path)
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            return [f"{path}: the file has changed since it was read; sync again"]
+        for found in each_document(data, name=path):
+            if isinstance(found, Document):
+                fresh += 1
+                stored = snapshot.document(found.path)
+                if stored is None or stored.text != found.text:
+                    problems.append(
+                        f"{found.path}: the stored text is not what the file holds;"
+                        " delete the index and sync"
+                    )
     except DocumentError as error:
         return [f"{path}: {error}; sync again"]
-    if fresh.sha256 != document.sha256:
-        return [f"{path}: the file has changed since it was read; sync again"]
-    if fresh.text != document.text:
-        return [f"{path}: the stored text is not what the file holds; delete the index and sync"]
-    return []
+    if fresh != record.documents:
+        problems.append(
+            f"{path}: the index has {record.documents} of its {fresh} documents;"
+            " delete the index and sync"
+        )
+    return problems
 
 
 def _check_passage(passage: StoredPassage, document: Document) -> list[str]:

@@ -284,8 +284,8 @@ def _open_chatbot(args: argparse.Namespace) -> Chatbot:
         )
     if bot.report.kept:
         print(
-            f"readback: {len(bot.report.kept)} documents are still asked whose files can't be"
-            " found; `readback sync` says which",
+            f"readback: the documents of {len(bot.report.kept)} files are still asked, though"
+            " these can't be found; `readback sync` says which",
             file=sys.stderr,
         )
     return bot

@@ -188,7 +188,7 @@ def test_most_documents_gone_at_once_are_kept_and_told(
     assert re.search(r"^removed +0\nkept +22\n", out, re.MULTILINE) and "--prune" in out
     assert main(["ask", CALLED, "--folder", str(papers)]) == 0
     out, err = capsys.readouterr()
-    assert "Aurora" in out and "22 documents" in err and "readback sync" in err
+    assert "Aurora" in out and "22 files" in err and "readback sync" in err
 
 
 def heed_interrupts() -> None:
