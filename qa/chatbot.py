@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from index import Embedder, Hit, PassageIndex, SyncReport
+from index.documents import page_of
 from index.passage_index import Date
 from index.passages import sentence_around
 from index.sync import missing
@@ -45,6 +46,7 @@ class Citation:
     quote: str  # verbatim
     sentence: str  # the sentence or sentences around the quote, verbatim
     sentence_start: int  # code points in the document's text
+    page: int | None = None  # of a PDF, from 1: where the quote starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class ReadPassage:
     end: int
     text: str
     score: float  # 0..1, of the search
+    page: int | None = None  # of a PDF, from 1: where the passage starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,7 @@ def cite(hit: Hit, reading: Reading) -> Citation:
         quote=hit.text[reading.start : reading.end],
         sentence=hit.text[first:last],
         sentence_start=hit.start + first,
+        page=page_of(hit.document, hit.start + reading.start),
     )
 
 
@@ -226,4 +230,5 @@ def as_read(hit: Hit) -> ReadPassage:
         end=hit.end,
         text=hit.text,
         score=hit.score,
+        page=page_of(hit.document, hit.start),
     )

@@ -373,9 +373,10 @@ def _print_findings(findings: dict[str, Any]) -> None:
 
 
 def _source(place: Citation | ReadPassage) -> str:
-    """Title, date, file and offsets on one line."""
+    """Title, date, file, page and offsets on one line."""
     parts = [_one_line(place.title), place.date, _file(place.document)]
-    return " · ".join(filter(None, parts)) + f", characters {place.start} to {place.end}"
+    page = f", page {place.page}" if place.page else ""
+    return " · ".join(filter(None, parts)) + f"{page}, characters {place.start} to {place.end}"
 
 
 def _file(path: str) -> str:

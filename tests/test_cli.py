@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qa.cli import main, printable
+from tests.test_formats import make_pdf
 
 ROOT = Path(__file__).parent.parent
 FERRY = """\
@@ -89,6 +90,16 @@ def test_ask_prints_the_fact_and_where_it_stands(run: Run, synced: Path) -> None
     assert source.startswith("Larnvik orders a new ferry · 2024-03-14 · ferry.md, characters ")
     assert re.search(r"confidence [01]\.\d\d( \(provisional\))?$", source)
     assert sentence == "The ferry is called Aurora and carries 120 passengers."
+
+
+def test_a_citation_of_a_pdf_names_its_page(run: Run, tmp_path: Path) -> None:
+    pages = ("Larnvik orders a new ferry", "The ferry is called Aurora.", "It costs 9 million.")
+    (tmp_path / "ferry.pdf").write_bytes(make_pdf(*pages))
+    _, out = run("ask", CALLED, "--folder", tmp_path)
+    assert "ferry.pdf, page 2, characters " in out
+    _, out = run("ask", CALLED, "--folder", tmp_path, "--json")
+    [citation] = json.loads(out)["citations"]
+    assert (citation["page"], citation["document"]) == (2, "ferry.pdf")
 
 
 def test_ask_says_so_when_the_documents_do_not(run: Run, synced: Path) -> None:
