@@ -372,6 +372,9 @@ class Writer(Snapshot):
             stored = _store_path(value) if isinstance(value, str) else value  # it may be a path
             self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", (key, stored))
 
+    def drop_manifest(self, *keys: str) -> None:
+        self._connection.executemany("DELETE FROM manifest WHERE key = ?", ((key,) for key in keys))
+
     def claim(self, name: str, sha256: str, dimension: int) -> None:
         """Ties the catalog to the embedder of its vectors; IndexUnavailable if it has another."""
         manifest = self.manifest()

@@ -9,8 +9,10 @@ made again since it was opened.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -19,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -38,8 +40,15 @@ from index.catalog import (
 )
 from index.documents import Document, DocumentInfo, each_document, read_bytes
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
-from index.errors import DocumentError, IndexUnavailable, QuestionError
-from index.sync import SyncReport, missing, sync_folder, watch_folder
+from index.errors import DocumentError, FolderError, IndexUnavailable, QuestionError
+from index.sync import (
+    SyncReport,
+    is_in,
+    known_folders,
+    missing,
+    sync_folder,
+    watch_folders,
+)
 from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
 
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
@@ -138,10 +147,16 @@ class PassageIndex:
             name, sha256 = self._embedder.name, self._embedder.sha256
         check_embedder(manifest, name, sha256)
 
+    def folders(self) -> dict[str, Path]:
+        """The folders whose documents the index holds, by name; a single one may have none, ""."""
+        with self._read() as snapshot:
+            return known_folders(snapshot.manifest(), self.path)
+
     def sync(
         self,
-        folder: str | Path,
+        folder: str | Path | None = None,
         *,
+        name: str | None = None,
         check: bool = False,
         dry_run: bool = False,
         prune: bool = False,
@@ -149,33 +164,82 @@ class PassageIndex:
     ) -> SyncReport:
         """Makes the index hold what the folder holds, reading only files that changed.
 
+        An index of several folders has a `name` for each, which is told once and then stands
+        above the paths of its documents; without `folder`, each that the index holds is synced,
+        and one that fails is among the skipped unless all do.
+
         `check` reads all of them; `dry_run` reports what would change and writes nothing; `prune`
         removes what is gone, however much it is; `progress` draws a bar on stderr. Raises
         FolderError when the folder is missing or holds nothing readable, unless it is to be
         pruned, or when the index is another folder's (it then keeps what it has), and
         IndexUnavailable when the index can't be written.
         """
+        if folder is not None and not dry_run:
+            if Path(folder).is_dir():
+                self._prepare()  # the index folder may have been deleted since
+            elif not self.path.is_dir():
+                raise missing(Path(folder))
+        folders = self._chosen(folder, name)
         if dry_run:
-            return self._sync(folder, check=check, dry_run=True, prune=prune, progress=progress)
-        if Path(folder).is_dir():
-            self._prepare()  # the index folder may have been deleted since
-        elif not self.path.is_dir():
-            raise missing(Path(folder))
+            return self._sync(folders, check=check, dry_run=True, prune=prune, progress=progress)
         with self._writer_lock():
-            report = self._sync(folder, check=check, prune=prune, progress=progress)
+            report = self._sync(folders, check=check, prune=prune, progress=progress)
             self._write_vectors()
         return report
 
-    def _sync(self, folder: str | Path, **options: bool) -> SyncReport:
-        return sync_folder(Path(folder), self._catalog, self._get_embedder, **options)
+    def _chosen(self, folder: str | Path | None, name: str | None = None) -> dict[str, Path]:
+        """The folder with the name that it has or shall have; all that the index holds for None."""
+        known = self.folders()
+        if folder is None:
+            folders = {key: path for key, path in known.items() if name in (None, key)}
+            if not folders:
+                what = f"the folder {name!r}" if name else "documents"
+                raise FolderError(f"the index {self.path} does not hold {what}; name a folder")
+            return folders
+        if not name:
+            place = Path(folder).resolve()
+            name = next((key for key, path in known.items() if path == place), "")
+            if not name and any(known):
+                raise FolderError(
+                    f"the index {self.path} holds folders with names ({', '.join(known)});"
+                    f" give {folder} a name, too"
+                )
+        return {name: Path(folder)}
 
-    def watch(self, folder: str | Path) -> Iterator[bool]:
-        """Tells, about twice a second, whether the folder's files have changed.
+    def _sync(self, folders: dict[str, Path], **options: bool) -> SyncReport:
+        """The reports on all of them, joined."""
+        reports: list[SyncReport] = []
+        errors: dict[str, FolderError] = {}
+        for name, folder in folders.items():
+            try:
+                reports.append(
+                    sync_folder(folder, self._catalog, self._get_embedder, name=name, **options)
+                )
+            except FolderError as error:
+                errors[name] = error
+        if not reports:
+            raise next(iter(errors.values()))
+        reports.append(SyncReport(skipped=tuple((key, str(e)) for key, e in errors.items())))
+        return SyncReport(
+            **{
+                change.name: tuple(
+                    itertools.chain.from_iterable(
+                        getattr(report, change.name) for report in reports
+                    )
+                )
+                for change in dataclasses.fields(SyncReport)
+            }
+        )
+
+    def watch(self, folder: str | Path | None = None) -> Iterator[bool]:
+        """Tells, about twice a second, whether files have changed in the folder, or without one
+        in those that the index holds.
 
         Sync after the first of these, whatever it says: changes before it may not have been
         noticed. Ends with KeyboardInterrupt.
         """
-        return watch_folder(Path(folder), leave_out=self.path)
+        folders = [Path(folder)] if folder is not None else self.folders().values()
+        return watch_folders(filter(Path.is_dir, folders), leave_out=self.path)
 
     def remove(self, path: str) -> bool:
         """Removes a document until the next sync finds it again; False when there is none."""
@@ -255,16 +319,20 @@ class PassageIndex:
             vectors_behind=behind,
         )
 
-    def verify(self, folder: str | Path) -> list[str]:
+    def verify(self, folder: str | Path | None = None) -> list[str]:
         """Problems in plain words: stored text, offsets and hashes against the files, read afresh,
-        and the FAISS file against the catalog. Empty when all is as it should be.
+        and the FAISS file against the catalog. Empty when all is as it should be. The files are
+        those of the folder, or without one of all that the index holds.
         """
+        folders = self._chosen(folder)
         vectors = self._load_vectors()
         with self._read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
             for record in snapshot.files():
-                problems += _check_file(record, snapshot, Path(folder))
+                for name, place in folders.items():
+                    if is_in(record.path, name):
+                        problems += _check_file(record, snapshot, place, name)
             for document in snapshot.documents():
                 for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
@@ -484,7 +552,7 @@ def _rank(
     return list(hits.values())
 
 
-def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path) -> list[str]:
+def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path, name: str) -> list[str]:
     """What differs between a file, which is read once, and its stored documents."""
     path = record.path
     if not record.documents:
@@ -492,7 +560,7 @@ def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path) -> list[st
     problems = []
     fresh = 0
     try:
-        data = read_bytes(folder / path)
+        data = read_bytes(folder / PurePosixPath(path).relative_to(name))
         if hashlib.sha256(data).hexdigest() != record.sha256:
             return [f"{path}: the file has changed since it was read; sync again"]
         for found in each_document(data, name=path):

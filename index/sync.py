@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import stat
 import sys
 import time
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, FileRecord
+from index.catalog import Catalog, FileRecord, Manifest
 from index.documents import (
     SUFFIXES,
     Document,
@@ -45,12 +46,13 @@ EMBED_AT_ONCE = 256  # passages gathered from several documents before they are 
 SETTLED_NS = 2 * 10**9  # a file younger than this may change again without a new time stamp
 SHOWN = 5  # skipped files that an error names
 MANY = 20  # so many files may go at once, and more only when as many stay
-QUIET_MS = 500  # how often a watched folder is asked for changes
+QUIET_MS = 500  # how often watched folders are asked for changes
+NAME = re.compile(r"\w[\w .-]{0,99}")  # of a folder among several in one index
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did, file by file; paths are relative to the folder."""
+    """What a sync did, file by file; paths are relative to the folder, after its name if any."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -58,7 +60,8 @@ class SyncReport:
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()  # not found, but not removed either: see `sync_folder`
     unchanged: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()  # path, also of a document in a file, and reason
+    # Path, also of a document in a file or a folder, and reason.
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def sync_folder(
     catalog: Catalog,
     embedder: Callable[[], Embedder],  # called when there is something to embed
     *,
+    name: str = "",  # of the folder, where an index holds several; no other's documents change
     check: bool = False,  # read every file, whatever its size and time say
     dry_run: bool = False,  # report what would change and write nothing
     prune: bool = False,  # remove what is gone, however much it is
@@ -102,14 +106,14 @@ def sync_folder(
     Raises FolderError when the catalog belongs to another folder; and, without `prune`, for
     a folder that is missing or holds nothing readable. The catalog then keeps what it has.
     """
-    _check_owner(folder, catalog, prune=prune)
+    _check_owner(folder, catalog, name, prune=prune)
     from tqdm import tqdm
 
-    listing = _list_files(folder, leave_out=catalog.folder)
+    listing = _list_files(folder, PurePosixPath(name), leave_out=catalog.folder)
     with tqdm(
         total=len(listing.files), desc="Syncing", unit="file", disable=not progress, file=sys.stderr
     ) as bar:
-        run = _Run(folder, catalog, embedder, bar, listing, check=check, dry_run=dry_run)
+        run = _Run(folder, catalog, name, embedder, bar, listing, check=check, dry_run=dry_run)
         try:
             run.take_all()
         finally:
@@ -117,42 +121,80 @@ def sync_folder(
         return run.finish(prune=prune)
 
 
-def watch_folder(folder: Path, *, leave_out: Path) -> Iterator[bool]:
+def watch_folders(folders: Iterable[Path], *, leave_out: Path) -> Iterator[bool]:
     """Tells again and again whether files have changed; it first does once it would notice.
 
     Hidden files don't count, nor those in `leave_out`. Ends with KeyboardInterrupt.
     """
     from watchfiles import Change, watch
 
-    root, leave_out = folder.resolve(), leave_out.resolve()
+    roots = [folder.resolve() for folder in folders]
+    leave_out = leave_out.resolve()
 
     def counts(_: Change, name: str) -> bool:
         path = Path(name)
-        if path.is_relative_to(leave_out) or not path.is_relative_to(root):
-            return False
-        return not any(part.startswith(".") for part in path.relative_to(root).parts)
+        return not path.is_relative_to(leave_out) and any(
+            path.is_relative_to(root)
+            and not any(part.startswith(".") for part in path.relative_to(root).parts)
+            for root in roots
+        )
 
-    for changes in watch(root, watch_filter=counts, rust_timeout=QUIET_MS, yield_on_timeout=True):
+    for changes in watch(*roots, watch_filter=counts, rust_timeout=QUIET_MS, yield_on_timeout=True):
         yield bool(changes)
 
 
-def _check_owner(folder: Path, catalog: Catalog, *, prune: bool) -> None:
+def known_folders(manifest: Manifest, index: Path) -> dict[str, Path]:
+    """The folders whose documents an index holds, by name; a single one may have the name ""."""
+    return {
+        key.partition("/")[2]: Path(os.path.normpath(index.resolve() / str(value)))
+        for key, value in manifest.items()
+        if key.partition("/")[0] == "folder"
+    }
+
+
+def _key(fact: str, name: str) -> str:
+    """The key of a fact about a folder in the manifest."""
+    return f"{fact}/{name}" if name else fact
+
+
+def is_in(path: str, name: str) -> bool:
+    """Whether a file of the index lies in the folder of this name."""
+    return not name or path.startswith(f"{name}/")
+
+
+def _check_owner(folder: Path, catalog: Catalog, name: str, *, prune: bool) -> None:
     """Raises FolderError when the folder is missing or the catalog holds another one's documents.
 
     A folder that moved is not another one: where it was, none of the documents are left.
     """
     with catalog.read() as snapshot:
-        owner = snapshot.manifest().get("folder")
+        manifest = snapshot.manifest()
         paths = [record.path for record in snapshot.files() if record.documents]
+    owner = manifest.get(_key("folder", name))
     same = owner == _owner_name(folder, catalog.folder)
     if not folder.is_dir() and not (prune and same and not folder.exists()):
         raise missing(folder)
+    if name and not NAME.fullmatch(name):
+        raise FolderError(
+            f"{name!r} can't name a folder; use letters, digits, spaces, points and hyphens"
+        )
+    known = known_folders(manifest, catalog.folder)
+    if name and "" in known:
+        raise FolderError(
+            f"the index {catalog.folder} holds the documents of {known['']} without a name;"
+            " name another index folder, and sync each folder with a name"
+        )
     if owner is not None and not same:
-        old = Path(os.path.normpath(catalog.folder.resolve() / str(owner)))
-        if any(os.path.lexists(old / path) for path in paths):
+        old = known[name]
+        if any(
+            os.path.lexists(old / path[len(name) :].lstrip("/"))
+            for path in paths
+            if is_in(path, name)
+        ):
+            hint = "another name" if name else "an index of its own, or each a name"
             raise FolderError(
                 f"the index {catalog.folder} holds the documents of {old}, not those of"
-                f" {folder.resolve()}; give each folder an index of its own"
+                f" {folder.resolve()}; give each folder {hint}"
             )
 
 
@@ -176,6 +218,7 @@ class _Run:
         self,
         folder: Path,
         catalog: Catalog,
+        name: str,
         embedder: Callable[[], Embedder],
         bar: tqdm[None],
         listing: _Listing,
@@ -185,6 +228,7 @@ class _Run:
     ) -> None:
         self._folder = folder
         self._catalog = catalog
+        self._name = name
         self._embedder = embedder
         self._bar = bar
         self._files = listing.files
@@ -193,12 +237,15 @@ class _Run:
         self._dry_run = dry_run
         self._pending: list[_Pending] = []
         with catalog.read() as snapshot:
-            self._known = {record.path: record for record in snapshot.files()}
-            splitter = snapshot.manifest().get("splitter")
+            records = snapshot.files()
+            splitter = snapshot.manifest().get(_key("splitter", name))
+        self._known = {record.path: record for record in records if is_in(record.path, name)}
         self._same_splitter = splitter == SPLITTER_VERSION or not self._known
-        self._facts = {"folder": _owner_name(folder, catalog.folder)}  # for the manifest
+        self._facts = {
+            _key("folder", name): _owner_name(folder, catalog.folder)
+        }  # for the manifest
         if self._same_splitter:  # else it is told when every document has been read again
-            self._facts["splitter"] = SPLITTER_VERSION
+            self._facts[_key("splitter", name)] = SPLITTER_VERSION
         self._by_hash: dict[str, list[str]] = {}
         for record in self._known.values():
             self._by_hash.setdefault(record.sha256, []).append(record.path)
@@ -227,7 +274,7 @@ class _Run:
 
     def _read(self, path: str, stamp: _Stamp) -> None:
         """Reads one file: it is new, changed, moved or, after all, unchanged."""
-        data = read_bytes(self._folder / path)
+        data = read_bytes(self._folder / PurePosixPath(path).relative_to(self._name))
         sha256 = hashlib.sha256(data).hexdigest()
         source = self._source_of(path, sha256)
         if source is not None and self._same_splitter:
@@ -378,8 +425,10 @@ class _Run:
             for path in sorted(gone):
                 with self._catalog.write() as writer:
                     writer.remove_file(path)
-            self._facts["splitter"] = SPLITTER_VERSION
+            self._facts[_key("splitter", self._name)] = SPLITTER_VERSION
             self._note_facts()
+            if self._name and not self._folder.exists():
+                self._forget()
         return SyncReport(
             added=tuple(self._added),
             changed=tuple(self._changed),
@@ -397,6 +446,11 @@ class _Run:
         if not told and not self._dry_run:
             with self._catalog.write() as writer:
                 writer.put_manifest(**self._facts)
+
+    def _forget(self) -> None:
+        """Takes a folder that is gone, and was pruned, out of the manifest."""
+        with self._catalog.write() as writer:
+            writer.drop_manifest(*self._facts)
 
     def _is_unseen(self, path: str) -> bool:
         """Whether a file may still be there, in a place that can't be looked at."""
@@ -444,11 +498,16 @@ def _reads_the_same(record: FileRecord, path: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """What a folder holds; hidden files are not there at all. Paths are relative to it."""
+    """What a folder holds; hidden files are not there at all. Paths are those of the index."""
 
+    folder: Path
+    name: PurePosixPath  # above all paths
     files: dict[str, _Stamp] = field(default_factory=dict)  # to be read
     skipped: list[tuple[str, str]] = field(default_factory=list)  # and the reason
     unseen: set[str] = field(default_factory=set)  # files and folders that can't be looked at
+
+    def path_of(self, place: Path) -> str:
+        return (self.name / place.relative_to(self.folder)).as_posix()
 
     def refuse(self, path: str, error: OSError) -> None:
         self.skipped.append((path, f"it can't be opened ({error.strerror})"))
@@ -456,22 +515,22 @@ class _Listing:
             self.unseen.add(path)
 
 
-def _list_files(folder: Path, *, leave_out: Path) -> _Listing:
-    listing = _Listing()
-    for path in sorted(_walk(folder, leave_out.resolve(), listing)):
-        name = path.relative_to(folder).as_posix()
+def _list_files(folder: Path, name: PurePosixPath, *, leave_out: Path) -> _Listing:
+    listing = _Listing(folder, name)
+    for place in sorted(_walk(folder, leave_out.resolve(), listing)):
+        path = listing.path_of(place)
         try:
-            listing.files[name] = _look(path, folder)
+            listing.files[path] = _look(place, folder)
         except DocumentError as error:
-            listing.skipped.append((name, str(error)))
+            listing.skipped.append((path, str(error)))
         except OSError as error:
-            listing.refuse(name, error)
+            listing.refuse(path, error)
     return listing
 
 
 def _walk(folder: Path, leave_out: Path, listing: _Listing) -> Iterator[Path]:
     def on_error(error: OSError) -> None:
-        listing.refuse(Path(error.filename).relative_to(folder).as_posix(), error)
+        listing.refuse(listing.path_of(Path(error.filename)), error)
 
     for place, folders, names in os.walk(folder, onerror=on_error):
         here = Path(place)

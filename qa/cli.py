@@ -38,7 +38,8 @@ BIDI_CONTROLS = frozenset(
 NEAREST = 3  # passages shown when the documents don't say
 HINT = 240  # characters shown of each of them
 
-HERE = "the folder of documents (default: the current folder)"
+HERE = "the folder of documents (default: all that --index holds, else the current folder)"
+ALL = "the folder of documents (default: all that --index holds)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sync = _command(commands, "sync", _sync, "bring a folder's index up to date")
-    sync.add_argument("folder", metavar="FOLDER", help="the folder of documents")
+    sync.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
+    sync.add_argument(
+        "--name", help="the folder's name in an index of several, told once; needs --index"
+    )
     sync.add_argument(
         "--check", action="store_true", help="read every file, whatever its size and time say"
     )
@@ -106,14 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_asking(chat)
 
     serve = _command(commands, "serve", _serve, "serve the chat page to this machine's browser")
-    serve.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=HERE)
+    serve.add_argument("folder", metavar="FOLDER", nargs="?", help=HERE)
     serve.add_argument(
         "--port", type=int, metavar="N", help="the page's port (default: the first free from 7860)"
     )
 
     verify = _command(commands, "verify", _verify, "check every stored offset and hash")
     verify.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
-    verify.add_argument("folder", metavar="FOLDER", help="the folder of documents")
+    verify.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
     _add_json(verify)
 
     doctor = _command(commands, "doctor", _doctor, "show versions, models and an index's state")
@@ -137,7 +141,7 @@ def _command(
 
 
 def _add_asking(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--folder", metavar="DIR", default=".", help=HERE)
+    command.add_argument("--folder", metavar="DIR", help=HERE)
     command.add_argument(
         "--after", metavar="DAY", help="only documents of this day (yyyy-mm-dd) or later"
     )
@@ -155,13 +159,14 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    path = _index_folder(args)
+    path = _index_folder(args) if args.folder else _made_index(args)
     with contextlib.ExitStack() as stack:
         if args.dry_run and not path.exists():  # not to be made, so an empty one stands in for it
             path = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         index = stack.enter_context(PassageIndex.open(path))
         report = index.sync(
             args.folder,
+            name=args.name,
             check=args.check,
             dry_run=args.dry_run,
             prune=args.prune,
@@ -176,16 +181,17 @@ def _sync(args: argparse.Namespace) -> int:
 
 def _watch(index: PassageIndex, args: argparse.Namespace) -> None:
     """Sync whenever files change. What goes wrong is told and may be right the next time."""
+    folders = [Path(args.folder)] if args.folder else [*index.folders().values()]
     skipped = None  # known from the report before
     due = True  # once, for what changed before the watch began
     for changed in index.watch(args.folder):
-        if not (changed or due) and Path(args.folder).is_dir():
+        if not (changed or due) and any(map(Path.is_dir, folders)):
             continue
         due = False
         try:
-            report = index.sync(args.folder, prune=args.prune)
+            report = index.sync(args.folder, name=args.name, prune=args.prune)
         except ReadbackError as error:
-            if not Path(args.folder).is_dir():
+            if not any(map(Path.is_dir, folders)):
                 raise
             _fail(str(error))
             continue
@@ -236,15 +242,13 @@ def _reply(conversation: Conversation, question: str, args: argparse.Namespace) 
 def _serve(args: argparse.Namespace) -> int:
     from qa.page import serve
 
+    _choose_folder(args)
     serve(args.folder, index=_index_folder(args), port=args.port)
     return DONE
 
 
 def _verify(args: argparse.Namespace) -> int:
-    path = _index_folder(args)
-    if not path.exists():
-        raise IndexUnavailable(f"there is no index at {path}; make it with `readback sync`")
-    with PassageIndex.open(path) as index:
+    with PassageIndex.open(_made_index(args)) as index:
         problems = index.verify(args.folder)
     if args.json:
         _print_json({"problems": problems})
@@ -268,17 +272,34 @@ def _index_folder(args: argparse.Namespace) -> Path:
     """Where the index lies. In a folder that is missing none is looked for, and none made."""
     if args.index:
         return Path(args.index)
+    if not args.folder:
+        raise FolderError("name a folder of documents, or an index that holds some with --index")
     if not Path(args.folder).is_dir():
         raise FolderError(f"{args.folder} is not a folder; name the one that holds your documents")
     return Path(args.folder) / INDEX_FOLDER
 
 
+def _made_index(args: argparse.Namespace) -> Path:
+    """Where an index lies that must be there already."""
+    path = _index_folder(args)
+    if not path.exists():
+        raise IndexUnavailable(f"there is no index at {path}; make it with `readback sync`")
+    return path
+
+
+def _choose_folder(args: argparse.Namespace) -> None:
+    """Where none is named, all that an index holds, else the current folder."""
+    if not args.folder and not (args.index and Path(args.index).is_dir()):
+        args.folder = "."
+
+
 def _open_chatbot(args: argparse.Namespace) -> Chatbot:
     """The chatbot over a freshly synced folder; files that could not be read are counted."""
+    _choose_folder(args)
     bot = Chatbot.open(args.folder, index=_index_folder(args), progress=sys.stderr.isatty())
     if bot.report.skipped:
         print(
-            f"readback: {len(bot.report.skipped)} of the folder's files could not be read;"
+            f"readback: {len(bot.report.skipped)} files or documents could not be read;"
             " `readback sync` says which and why",
             file=sys.stderr,
         )

@@ -141,6 +141,28 @@ def test_the_index_can_lie_elsewhere(run: Run, papers: Path, tmp_path: Path) -> 
     assert not (papers / ".readback").exists()
 
 
+def test_an_index_may_hold_several_folders_by_name(
+    run: Run, complaint: Callable[..., str], papers: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "index"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "snow.md").write_text("# Snow\n\nIt snowed in Larnvik on Friday.\n", encoding="utf-8")
+    assert run("sync", papers, "--index", place, "--name", "papers")[0] == 0
+    assert "give" in complaint("sync", other, "--index", place)
+    _, out = run("sync", other, "--index", place, "--name", "weather", "--json")
+    assert json.loads(out)["added"] == ["weather/snow.md"]
+    (other / "snow.md").rename(other / "friday.md")
+    _, out = run("sync", "--index", place, "--json")
+    assert json.loads(out)["moved"] == ["weather/friday.md"]
+    _, out = run("ask", CALLED, "--index", place)
+    assert "Aurora" in out and "· papers/ferry.md, characters " in out
+    assert run("verify", "--index", place)[0] == 0
+    assert "name a folder of documents" in complaint("sync")
+    assert "there is no index at" in complaint("sync", "--index", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_sync_reports_each_kind_of_change(run: Run, papers: Path) -> None:
     (papers / "ferry.md").write_text(FERRY.replace("Aurora", "Borealis"), encoding="utf-8")
     (papers / "library.txt").rename(papers / "moved.txt")
