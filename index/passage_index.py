@@ -25,19 +25,22 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index import generations
 from index.catalog import (
-    CATALOG_NAME,
-    SCHEMA_VERSION,
     Catalog,
     Manifest,
     Snapshot,
     StoredPassage,
     check_embedder,
+    check_format,
 )
 from index.documents import Document, DocumentInfo, load_document
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import DocumentError, IndexUnavailable, QuestionError
-from index.sync import SyncReport, missing, sync_folder, watch_folder
+from index.generations import CATALOG_NAME, unwritable
+from index.passages import SPLITTER_VERSION, embedding_text
+from index.rebuild import as_changes, find_lost, stored, take_over
+from index.sync import SyncReport, check_owner, missing, sync_folder, watch_folder
 from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
 
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
@@ -46,6 +49,9 @@ MAX_QUESTION = 2_000  # characters
 MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"  # who holds the lock; of a dead holder it tells nothing
+TRIED = 20  # documents of a new index that are searched for
+FOUND = 0.9  # cosine of such a search and what it must find
+SHOWN = 5  # problems that an error names
 LOCK_SECONDS = 5.0  # how long a writer waits for another
 
 Date = str | datetime.date  # yyyy-mm-dd or the thing itself
@@ -78,15 +84,19 @@ class IndexStats:
     catalog_bytes: int
     vectors_bytes: int  # of the FAISS file; 0 when there is none
     vectors_behind: int  # passages that the FAISS file lacks
+    in_use: str  # the generation's folder inside path; "." until the first rebuild
+    before: str | None  # the one that a rollback brings back
 
 
 class PassageIndex:
     """Passages of a folder's documents, found by meaning and by words."""
 
-    def __init__(self, path: Path, *, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, path: Path, *, embedder: Embedder | None = None, generation: str | None = None
+    ) -> None:
         """Use `open`, which checks what it finds."""
         self.path = path
-        self._catalog = Catalog(path)
+        self._catalog = Catalog(path, generation=generation)
         self._embedder = embedder
         self._lock = threading.Lock()  # over the three fields around it
         self._vectors = VectorIndex()
@@ -107,11 +117,55 @@ class PassageIndex:
             raise
         return index
 
-    def _prepare(self) -> None:
+    @classmethod
+    def rebuild(
+        cls,
+        path: str | Path,
+        folder: str | Path,
+        *,
+        embedder: Embedder | None = None,
+        prune: bool = False,
+        progress: bool = False,
+    ) -> SyncReport:
+        """Makes the index anew from the folder, with this embedder, beside the one in use.
+
+        The new one is checked against the old one and takes its place all at once; until then the
+        old one is searched. It stays, so that `rollback` can bring it back; one before it goes.
+        Documents whose files can't be read are taken over from it. Also for an index that `open`
+        refuses. Raises what `sync` does, and IndexUnavailable when the check finds something.
+        """
+        with cls(Path(path), embedder=embedder) as index:
+            if not Path(folder).is_dir():
+                raise missing(Path(folder))
+            index._make_folder()
+            with index._writer_lock():
+                return index._rebuild(Path(folder), prune=prune, progress=progress)
+
+    @classmethod
+    def rollback(cls, path: str | Path) -> IndexStats:
+        """Puts the generation before the last rebuild in use again, and keeps the other.
+
+        Gives what the index now is, which may be of another embedder or behind its folder. Raises
+        IndexUnavailable when there is no such generation, or it is damaged.
+        """
+        with cls(Path(path)) as index:
+            if not index.path.is_dir():
+                raise IndexUnavailable(f"there is no index at {path}; sync to make it")
+            with index._writer_lock():
+                if (before := generations.look(index.path).before) is not None:
+                    with cls(index.path, generation=before) as other:
+                        other._check_whole()
+                generations.swap(index.path)
+            return index.stats()
+
+    def _make_folder(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
+
+    def _prepare(self) -> None:
+        self._make_folder()
         if not self._catalog.exists():
             with self._writer_lock():
                 self._catalog.create()
@@ -126,11 +180,7 @@ class PassageIndex:
             yield snapshot
 
     def _check(self, manifest: Manifest) -> None:
-        if manifest["schema"] != SCHEMA_VERSION:
-            raise IndexUnavailable(
-                f"the index {self.path} has the format {manifest['schema']}, this version of"
-                f" readback reads {SCHEMA_VERSION}; delete that folder and sync again"
-            )
+        check_format(manifest, self.path)
         name, sha256 = DEFAULT, PUBLISHED_SHA256
         if self._embedder is not None:
             name, sha256 = self._embedder.name, self._embedder.sha256
@@ -160,9 +210,65 @@ class PassageIndex:
         elif not self.path.is_dir():
             raise missing(Path(folder))
         with self._writer_lock():
+            if self._is_outdated() and Path(folder).is_dir():
+                return self._rebuild(Path(folder), prune=prune, progress=progress)
             report = self._sync(folder, check=check, prune=prune, progress=progress)
             self._write_vectors()
         return report
+
+    def _is_outdated(self) -> bool:
+        """Whether the passages are those of another splitter."""
+        with self._read() as snapshot:
+            splitter = snapshot.manifest().get("splitter")
+            return splitter != SPLITTER_VERSION and snapshot.count("documents") > 0
+
+    def _rebuild(self, folder: Path, *, prune: bool, progress: bool) -> SyncReport:
+        """Makes the next generation and puts it in use. The caller holds the writer's lock."""
+        old = stored(self._catalog)
+        if old:
+            check_owner(folder, self._catalog, prune=prune)
+        embedder = self._get_embedder()
+        with (
+            generations.building(self.path) as name,
+            type(self)(self.path, embedder=embedder, generation=name) as fresh,
+        ):
+            fresh._catalog.create()
+            take_over(self._catalog, fresh._catalog, old, folder, embedder)
+            report = fresh._sync(folder, prune=prune, progress=progress)
+            fresh._write_vectors()
+            new = stored(fresh._catalog)
+            problems = [*find_lost(report, old, new, folder), *fresh.verify(), *fresh._try_out()]
+            if problems:
+                raise IndexUnavailable(
+                    f"the index {self.path} was made anew and is not whole, so the old one stays:"
+                    f" {'; '.join(problems[:SHOWN])}; try again"
+                )
+        return as_changes(report, old, new)
+
+    def _try_out(self) -> list[str]:
+        """Searches passages of some documents by their own words; problems in plain words."""
+        with self._read() as snapshot:
+            names = [record.path for record in snapshot.files()]
+            some = names[:: len(names) // TRIED + 1]
+            passages = [found for name in some for _, found in snapshot.passages_of(name)[:1]]
+        texts = [embedding_text(passage.document.title, passage.text) for passage in passages]
+        problems = []
+        for passage, vector in zip(passages, self._get_embedder().embed(texts), strict=True):
+            hits = self.search(passage.text[:MAX_QUESTION], vector=vector)
+            if max((hit.dense for hit in hits), default=0.0) < FOUND:
+                problems.append(f"{passage.document.path}: it is not found by its own words")
+        return problems
+
+    def _check_whole(self) -> None:
+        """Raises IndexUnavailable unless all of it can be read."""
+        try:
+            with self._catalog.read() as snapshot:
+                check_format(snapshot.manifest(), self._catalog.place)
+                problems = snapshot.check()
+        except IndexUnavailable as error:
+            problems = [str(error)]
+        if problems:
+            raise IndexUnavailable(f"{self._catalog.place} can't be brought back: {problems[0]}")
 
     def _sync(self, folder: str | Path, **options: bool) -> SyncReport:
         return sync_folder(Path(folder), self._catalog, self._get_embedder, **options)
@@ -234,7 +340,8 @@ class PassageIndex:
 
     def stats(self) -> IndexStats:
         vectors = self._load_vectors()
-        with self._read() as snapshot:
+        found, place = generations.look(self.path), self._catalog.place
+        with self._catalog.read() as snapshot:
             vectors = _trusted(vectors, snapshot)
             manifest = snapshot.manifest()
             documents, passages = snapshot.count("documents"), snapshot.count("passages")
@@ -247,22 +354,23 @@ class PassageIndex:
             embedder_sha256=_text(manifest.get("embedder_sha256")),
             dimension=int(manifest["dimension"]) if "dimension" in manifest else None,
             generation=int(manifest["generation"]),
-            catalog_bytes=_size(self.path / CATALOG_NAME)
-            + _size(self.path / f"{CATALOG_NAME}-wal"),
-            vectors_bytes=_size(self.path / VECTORS_NAME),
+            catalog_bytes=_size(place / CATALOG_NAME) + _size(place / f"{CATALOG_NAME}-wal"),
+            vectors_bytes=_size(place / VECTORS_NAME),
             vectors_behind=behind,
+            in_use=found.in_use,
+            before=found.before,
         )
 
-    def verify(self, folder: str | Path) -> list[str]:
+    def verify(self, folder: str | Path | None = None) -> list[str]:
         """Problems in plain words: stored text, offsets and hashes against the files, read afresh,
-        and the FAISS file against the catalog. Empty when all is as it should be.
+        if a folder is given, and the FAISS file against the catalog. Empty when all is well.
         """
         vectors = self._load_vectors()
         with self._read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
             for document in snapshot.documents():
-                problems += _check_file(document, Path(folder))
+                problems += _check_file(document, Path(folder)) if folder is not None else []
                 for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
                     problems += _check_passage(passage, document)
@@ -305,7 +413,7 @@ class PassageIndex:
 
     def _load_vectors(self) -> VectorIndex:
         """What the FAISS file holds, read again when another process has replaced it."""
-        path = self.path / VECTORS_NAME
+        path = self._catalog.place / VECTORS_NAME
         with self._lock:
             stamp = _stamp(path)
             if stamp != self._vectors_stamp:
@@ -340,9 +448,9 @@ class PassageIndex:
             generation=int(manifest["generation"]),
         )
         try:
-            save(self.path / VECTORS_NAME, built)
+            save(self._catalog.place / VECTORS_NAME, built)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
 
     @contextmanager
     def _writer_lock(self) -> Iterator[None]:
@@ -357,9 +465,10 @@ class PassageIndex:
                 f" {self.path}; try again when it is done"
             ) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
         with lock:
             lock.release()  # the count of `acquire` above
+            generations.clean(self.path)  # of what a writer that died has left
             with suppress(OSError):  # without it, others are only told less
                 _write_holder(self.path / HOLDER_NAME)
             try:
@@ -367,12 +476,6 @@ class PassageIndex:
             finally:
                 with suppress(OSError):
                     (self.path / HOLDER_NAME).unlink()
-
-    def _unwritable(self, error: OSError) -> IndexUnavailable:
-        return IndexUnavailable(
-            f"the index folder {self.path} can't be written ({error.strerror});"
-            " check its permissions and the space on the disk, or name another folder"
-        )
 
 
 def _checked(question: str) -> str:

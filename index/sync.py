@@ -87,7 +87,7 @@ def sync_folder(
     half. Raises FolderError when the catalog belongs to another folder; and, without `prune`, for
     a folder that is missing or holds nothing readable. The catalog then keeps what it has.
     """
-    _check_owner(folder, catalog, prune=prune)
+    check_owner(folder, catalog, prune=prune)
     from tqdm import tqdm
 
     listing = _list_files(folder, leave_out=catalog.folder)
@@ -118,7 +118,7 @@ def watch_folder(folder: Path, *, leave_out: Path) -> Iterator[bool]:
         yield bool(changes)
 
 
-def _check_owner(folder: Path, catalog: Catalog, *, prune: bool) -> None:
+def check_owner(folder: Path, catalog: Catalog, *, prune: bool) -> None:
     """Raises FolderError when the folder is missing or the catalog holds another one's documents.
 
     A folder that moved is not another one: where it was, none of the documents are left.

@@ -817,7 +817,7 @@ def test_an_index_of_another_embedder_names_both(
 ):
     opened.sync(folder)
     counting.name, counting.sha256 = "some/other", "f" * 64
-    with pytest.raises(IndexUnavailable, match=r"all-MiniLM-L6-v2 .*not with some/other .*delete"):
+    with pytest.raises(IndexUnavailable, match=r"all-MiniLM-L6-v2 .*not with some/other .*--rebuild"):
         PassageIndex.open(opened.path, embedder=counting)
     opened.close()
     shutil.rmtree(opened.path)
@@ -836,10 +836,10 @@ def test_an_index_of_another_format_or_damaged_is_told_with_the_remedy(
     connection.execute("UPDATE manifest SET value = '99' WHERE key = 'schema'")
     connection.commit()
     connection.close()
-    with pytest.raises(IndexUnavailable, match=r"format 99, .* reads 1; delete that folder"):
+    with pytest.raises(IndexUnavailable, match=r"format 99, .* reads 1; .*--rebuild"):
         PassageIndex.open(opened.path, embedder=counting)
     (opened.path / CATALOG_NAME).write_bytes(b"not a database at all, not at all")
-    with pytest.raises(IndexUnavailable, match="damaged; delete that folder and sync again"):
+    with pytest.raises(IndexUnavailable, match="damaged; .*--rebuild"):
         PassageIndex.open(opened.path, embedder=counting)
 
 
