@@ -174,11 +174,8 @@ class _Run:
         self._pending: list[_Pending] = []
         with catalog.read() as snapshot:
             self._known = {record.path: record for record in snapshot.files()}
-            splitter = snapshot.manifest().get("splitter")
-        self._same_splitter = splitter == SPLITTER_VERSION or not self._known
-        self._facts = {"folder": _owner_name(folder, catalog.folder)}  # for the manifest
-        if self._same_splitter:  # else it is told when every document has been read again
-            self._facts["splitter"] = SPLITTER_VERSION
+        owner = _owner_name(folder, catalog.folder)
+        self._facts = {"folder": owner, "splitter": SPLITTER_VERSION}  # for the manifest
         self._by_hash: dict[str, list[str]] = {}
         for record in self._known.values():
             self._by_hash.setdefault(record.sha256, []).append(record.path)
@@ -195,7 +192,7 @@ class _Run:
         for path, stamp in self._files.items():
             known = self._known.get(path)
             same = known and (known.size, known.mtime_ns) == (stamp.size, stamp.mtime_ns)
-            if same and self._same_splitter and not check:
+            if same and not check:
                 self._unchanged.append(path)
                 self._bar.update()
                 continue
@@ -212,7 +209,7 @@ class _Run:
         sha256 = hashlib.sha256(data).hexdigest()
         known = self._known.get(path)
         source = self._source_of(path, sha256)
-        if source is not None and self._same_splitter:
+        if source is not None:
             if not self._dry_run:
                 with self._catalog.write() as writer:
                     writer.move(source, path, size=stamp.size, mtime_ns=stamp.stored_mtime_ns)
@@ -288,8 +285,6 @@ class _Run:
             for path in sorted(gone):
                 with self._catalog.write() as writer:
                     writer.remove(path)
-            self._facts["splitter"] = SPLITTER_VERSION
-            self._note_facts()
         return SyncReport(
             added=tuple(self._added),
             changed=tuple(self._changed),
