@@ -63,12 +63,10 @@ def building(folder: Path) -> Iterator[str]:
 
     The one before it stays, all others go. The caller holds the writer's lock.
     """
-    try:
-        before = look(folder).in_use
-        if not (folder / before / CATALOG_NAME).exists():
-            raise IndexUnreadable(f"there is no index in {folder / before}")
-    except IndexUnreadable:
-        before = None
+    before = None
+    with suppress(IndexUnreadable):
+        in_use = look(folder).in_use
+        before = in_use if (folder / in_use / CATALOG_NAME).exists() else None
     numbers = [int(found[1]) for path in folder.iterdir() if (found := _NAME.fullmatch(path.name))]
     name = f"generation-{max(numbers, default=0) + 1}"
     try:

@@ -1,10 +1,11 @@
 """The index of a folder: `sync` brings it up to date, `search` finds passages for a question.
 
 The one class of this package that others use. It lives in a folder of its own: the catalog (the
-truth), the FAISS file (made from it), the writer's lock and who holds it. Several threads may
-search one PassageIndex at once, and several processes one index; one writer at a time changes it.
-A search sees one whole state of the index, always the newest, also when the folder was deleted and
-made again since it was opened.
+truth), the FAISS file (made from it), the writer's lock and who holds it; after a rebuild the first
+two lie in a folder inside (`generations`). Several threads may search one PassageIndex at once, and
+several processes one index; one writer at a time changes it. A search sees one whole state of the
+index, always the newest, also when the index was rebuilt, or deleted and made again, since it was
+opened.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from index.catalog import (
 from index.documents import Document, DocumentInfo, load_document
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import DocumentError, IndexUnavailable, QuestionError
-from index.generations import CATALOG_NAME, unwritable
+from index.generations import CATALOG_NAME, REMEDY, unwritable
 from index.passages import SPLITTER_VERSION, embedding_text
 from index.rebuild import as_changes, find_lost, stored, take_over
 from index.sync import SyncReport, check_owner, missing, sync_folder, watch_folder
@@ -237,7 +238,8 @@ class PassageIndex:
             report = fresh._sync(folder, prune=prune, progress=progress)
             fresh._write_vectors()
             new = stored(fresh._catalog)
-            problems = [*find_lost(report, old, new, folder), *fresh.verify(), *fresh._try_out()]
+            problems = find_lost(report, old, new, folder)
+            problems += fresh._find_problems(None) + fresh._try_out()
             if problems:
                 raise IndexUnavailable(
                     f"the index {self.path} was made anew and is not whole, so the old one stays:"
@@ -361,19 +363,25 @@ class PassageIndex:
             before=found.before,
         )
 
-    def verify(self, folder: str | Path | None = None) -> list[str]:
+    def verify(self, folder: str | Path) -> list[str]:
         """Problems in plain words: stored text, offsets and hashes against the files, read afresh,
-        if a folder is given, and the FAISS file against the catalog. Empty when all is well.
+        and the FAISS file against the catalog. Empty when all is as it should be.
         """
+        return self._find_problems(Path(folder))
+
+    def _find_problems(self, folder: Path | None) -> list[str]:
+        """What `verify` gives; without a folder, what can be told without the files."""
         vectors = self._load_vectors()
         with self._read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
             for document in snapshot.documents():
-                problems += _check_file(document, Path(folder)) if folder is not None else []
+                problems += _check_file(document, folder) if folder else []
                 for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
                     problems += _check_passage(passage, document)
+            if wordless := snapshot.count("passages") - len(stored):
+                problems.append(f"{wordless} passages lack their words; {REMEDY}")
             if vectors.catalog and _trusted(vectors, snapshot) is not vectors:
                 return [*problems, f"{VECTORS_NAME} belongs to another state of the index; sync"]
         ids, found = vectors.file_vectors()
@@ -594,7 +602,7 @@ def _check_file(document: Document, folder: Path) -> list[str]:
     if fresh.sha256 != document.sha256:
         return [f"{path}: the file has changed since it was read; sync again"]
     if fresh.text != document.text:
-        return [f"{path}: the stored text is not what the file holds; delete the index and sync"]
+        return [f"{path}: the stored text is not what the file holds; {REMEDY}"]
     return []
 
 
@@ -603,9 +611,9 @@ def _check_passage(passage: StoredPassage, document: Document) -> list[str]:
     place = f"{document.path}: the passage at {passage.start} to {passage.end}"
     problems = []
     if document.text[passage.start : passage.end] != passage.text or not passage.text:
-        problems.append(f"{place} is not the text that stands there; delete the index and sync")
+        problems.append(f"{place} is not the text that stands there; {REMEDY}")
     if not abs(float(np.linalg.norm(passage.vector)) - 1) < 1e-3:
-        problems.append(f"{place} has a vector that is not of length 1; delete the index and sync")
+        problems.append(f"{place} has a vector that is not of length 1; {REMEDY}")
     return problems
 
 

@@ -197,9 +197,16 @@ def test_a_new_index_that_is_not_whole_is_not_put_in_use(
             writer.remove("4.md")
         return report
 
-    monkeypatch.setattr(index.passage_index, "sync_folder", forgetful)
-    with pytest.raises(IndexUnavailable, match=r"the old one stays: 4\.md: it is missing; try"):
-        rebuild(opened, folder)
+    def wordless(folder, catalog, *args, **options):
+        report = real(folder, catalog, *args, **options)
+        with catalog.write() as writer:
+            writer._connection.execute("DELETE FROM words WHERE rowid = 1")
+        return report
+
+    for damage, told in ((forgetful, r"4\.md: it is missing; try"), (wordless, "1 passages lack")):
+        monkeypatch.setattr(index.passage_index, "sync_folder", damage)
+        with pytest.raises(IndexUnavailable, match=f"the old one stays: {told}"):
+            rebuild(opened, folder)
     assert opened.search("topic4", k=1)[0].document.path == "4.md"
     assert opened.stats().in_use == "." and not list(opened.path.glob("generation*"))
 
