@@ -256,7 +256,7 @@ class PassageIndex:
         texts = [embedding_text(passage.document.title, passage.text) for passage in passages]
         problems = []
         for passage, vector in zip(passages, self._get_embedder().embed(texts), strict=True):
-            hits = self.search(passage.text[:MAX_QUESTION], vector=vector)
+            hits = self.search(passage.text[:MAX_QUESTION], k=CANDIDATES, vector=vector)
             if max((hit.dense for hit in hits), default=0.0) < FOUND:
                 problems.append(f"{passage.document.path}: it is not found by its own words")
         return problems
