@@ -312,6 +312,11 @@ class Snapshot:
         query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
         return {row[0] for row in self._connection.execute(query, (json.dumps(list(ids)),))}
 
+    def spread(self, most: int) -> list[int]:
+        """Ids of so many passages or fewer, from first to last."""
+        ids = [number for (number,) in self._connection.execute("SELECT id FROM passages")]
+        return sorted(ids)[:: len(ids) // most + 1]
+
     def dated(self, *, after: str | None, before: str | None) -> NDArray[np.int64]:
         """Ids of the passages of documents dated from `after` to `before` (yyyy-mm-dd), rising."""
         rows = self._connection.execute(f"{_SELECT_DATED} ORDER BY p.id", (after, before))

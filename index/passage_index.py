@@ -50,7 +50,7 @@ MAX_QUESTION = 2_000  # characters
 MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"  # who holds the lock; of a dead holder it tells nothing
-TRIED = 20  # documents of a new index that are searched for
+TRIED = 20  # passages of a new index that are searched for
 FOUND = 0.9  # cosine of such a search and what it must find
 SHOWN = 5  # problems that an error names
 LOCK_SECONDS = 5.0  # how long a writer waits for another
@@ -248,11 +248,9 @@ class PassageIndex:
         return as_changes(report, old, new)
 
     def _try_out(self) -> list[str]:
-        """Searches passages of some documents by their own words; problems in plain words."""
+        """Searches some passages by their own words; problems in plain words."""
         with self._read() as snapshot:
-            names = [record.path for record in snapshot.files()]
-            some = names[:: len(names) // TRIED + 1]
-            passages = [found for name in some for _, found in snapshot.passages_of(name)[:1]]
+            passages = [*snapshot.passages(snapshot.spread(TRIED)).values()]
         texts = [embedding_text(passage.document.title, passage.text) for passage in passages]
         problems = []
         for passage, vector in zip(passages, self._get_embedder().embed(texts), strict=True):
