@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents import Document, DocumentInfo
-from index.errors import IndexUnavailable
+from index.errors import IndexUnavailable, IndexUnreadable
+from index.generations import CATALOG_NAME, REMEDY, look, unwritable
 from index.passages import Passage
 
-CATALOG_NAME = "catalog.sqlite"
 SCHEMA_VERSION = "2"
 BUSY_SECONDS = 30.0  # how long a transaction waits for that of another process
 MAX_TERMS = 64  # of a question that are looked up
@@ -77,12 +77,13 @@ _SELECT_DOCUMENT = "SELECT path, sha256, text, title, date, author, pages FROM d
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: "another process is writing it; try again when that is done",
     sqlite3.SQLITE_CANTOPEN: "check that the folder may be written, or name another",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; delete that folder and sync again",
+    sqlite3.SQLITE_CORRUPT: f"it is damaged; {REMEDY}",
     sqlite3.SQLITE_FULL: "free some space on the disk and sync again",
     sqlite3.SQLITE_IOERR: "check the disk and its permissions",
-    sqlite3.SQLITE_NOTADB: "it is damaged; delete that folder and sync again",
+    sqlite3.SQLITE_NOTADB: f"it is damaged; {REMEDY}",
     sqlite3.SQLITE_READONLY: "check that the folder may be written, or name another",
 }
+_UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB}
 
 Manifest = dict[str, str | int]
 
@@ -114,14 +115,21 @@ class StoredPassage:
 class Catalog:
     """The SQLite file. Threads may share it: each transaction has a connection to itself."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, generation: str | None = None) -> None:
+        """`generation` names the one to use, whichever is in use (see `generations`)."""
         self.folder = folder
+        self._generation = generation
         self._idle: deque[_Opened] = deque()
         self._closed = False
 
+    @property
+    def place(self) -> Path:
+        """The folder of the generation that is read and written."""
+        return self.folder / (self._generation or look(self.folder).in_use)
+
     def exists(self) -> bool:
         """Whether the tables are there."""
-        if _identity(self.folder / CATALOG_NAME) is None:
+        if _identity(self.place / CATALOG_NAME) is None:
             return False
         with self._connection() as connection:
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -131,6 +139,10 @@ class Catalog:
         """Makes the tables, unless they are there. The caller holds the writer's lock."""
         if self.exists():
             return
+        try:
+            self.place.mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
         with self._connection(create=True) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             manifest = {"schema": SCHEMA_VERSION, "catalog": uuid.uuid4().hex, "generation": 0}
@@ -172,8 +184,9 @@ class Catalog:
                 opened.connection.close()
                 opened = None
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-            remedy = _REMEDIES.get(code, "if this stays so, delete that folder and sync again")
-            raise IndexUnavailable(f"the index {self.folder}: {error}; {remedy}") from error
+            remedy = _REMEDIES.get(code, f"if this stays so, {REMEDY}")
+            kind = IndexUnreadable if code in _UNREADABLE else IndexUnavailable
+            raise kind(f"the index {self.folder}: {error}; {remedy}") from error
         finally:
             if opened is not None:
                 self._idle.append(opened)
@@ -185,14 +198,14 @@ class Catalog:
         with suppress(IndexError):
             while True:
                 opened = self._idle.pop()
-                if opened.file == _identity(self.folder / CATALOG_NAME):
+                if opened.file == _identity(self.place / CATALOG_NAME):
                     return opened
                 opened.connection.close()
         return None
 
     def _connect(self, *, create: bool) -> _Opened:
-        path = self.folder / CATALOG_NAME
         while True:
+            path = self.place / CATALOG_NAME
             before = _identity(path)
             if before is None and not create:
                 raise IndexUnavailable(f"there is no index in {self.folder}; sync to make it")
@@ -297,6 +310,12 @@ class Snapshot:
         row = self._connection.execute(query, (_store_path(path),)).fetchone()
         return Document(*_load_row(row)) if row else None
 
+    def documents_of(self, path: str) -> Iterator[Document]:
+        """Those of a file, one at a time."""
+        query = f"{_SELECT_DOCUMENT} WHERE file = (SELECT id FROM files WHERE path = ?) ORDER BY id"
+        for row in self._connection.execute(query, (_store_path(path),)):
+            yield Document(*_load_row(row))
+
     def passages_of(self, path: str) -> list[tuple[int, StoredPassage]]:
         """The passages of a document with their ids, in order."""
         query = "SELECT p.id FROM passages p JOIN documents d ON d.id = p.document WHERE d.path = ?"
@@ -325,6 +344,11 @@ class Snapshot:
         """Those of the ids that passages have."""
         query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
         return {row[0] for row in self._connection.execute(query, (json.dumps(list(ids)),))}
+
+    def spread(self, most: int) -> list[int]:
+        """Ids of so many passages or fewer, from first to last."""
+        ids = [number for (number,) in self._connection.execute("SELECT id FROM passages")]
+        return sorted(ids)[:: len(ids) // most + 1]
 
     def dated(self, *, after: str | None, before: str | None) -> NDArray[np.int64]:
         """Ids of the passages of documents dated from `after` to `before` (yyyy-mm-dd), rising."""
@@ -502,7 +526,16 @@ def check_embedder(manifest: Manifest, name: str, sha256: str) -> None:
         raise IndexUnavailable(
             f"the index was made with the embedder {manifest['embedder']}"
             f" (sha256 {str(manifest['embedder_sha256'])[:12]}…), not with {name}"
-            f" (sha256 {sha256[:12]}…); use that one, or delete the index folder and sync again"
+            f" (sha256 {sha256[:12]}…); use that one, or {REMEDY}"
+        )
+
+
+def check_format(manifest: Manifest, folder: Path) -> None:
+    """Raises IndexUnreadable when the tables are those of another version of readback."""
+    if (found := manifest.get("schema")) != SCHEMA_VERSION:
+        raise IndexUnreadable(
+            f"the index {folder} has the format {found}, this version of readback reads"
+            f" {SCHEMA_VERSION}; {REMEDY}"
         )
 
 

@@ -106,7 +106,7 @@ def sync_folder(
     Raises FolderError when the catalog belongs to another folder; and, without `prune`, for
     a folder that is missing or holds nothing readable. The catalog then keeps what it has.
     """
-    _check_owner(folder, catalog, name, prune=prune)
+    check_owner(folder, catalog, name, prune=prune)
     from tqdm import tqdm
 
     listing = _list_files(folder, PurePosixPath(name), leave_out=catalog.folder)
@@ -162,7 +162,7 @@ def is_in(path: str, name: str) -> bool:
     return not name or path.startswith(f"{name}/")
 
 
-def _check_owner(folder: Path, catalog: Catalog, name: str, *, prune: bool) -> None:
+def check_owner(folder: Path, catalog: Catalog, name: str, *, prune: bool) -> None:
     """Raises FolderError when the folder is missing or the catalog holds another one's documents.
 
     A folder that moved is not another one: where it was, none of the documents are left.
@@ -238,14 +238,9 @@ class _Run:
         self._pending: list[_Pending] = []
         with catalog.read() as snapshot:
             records = snapshot.files()
-            splitter = snapshot.manifest().get(_key("splitter", name))
         self._known = {record.path: record for record in records if is_in(record.path, name)}
-        self._same_splitter = splitter == SPLITTER_VERSION or not self._known
-        self._facts = {
-            _key("folder", name): _owner_name(folder, catalog.folder)
-        }  # for the manifest
-        if self._same_splitter:  # else it is told when every document has been read again
-            self._facts[_key("splitter", name)] = SPLITTER_VERSION
+        owner = _owner_name(folder, catalog.folder)
+        self._facts = {_key("folder", name): owner, _key("splitter", name): SPLITTER_VERSION}
         self._by_hash: dict[str, list[str]] = {}
         for record in self._known.values():
             self._by_hash.setdefault(record.sha256, []).append(record.path)
@@ -262,7 +257,7 @@ class _Run:
         for path, stamp in self._files.items():
             known = self._known.get(path)
             same = known and (known.size, known.mtime_ns) == (stamp.size, stamp.mtime_ns)
-            if same and self._same_splitter and not self._check:
+            if same and not self._check:
                 self._leave(path, path, self._unchanged)
                 continue
             try:
@@ -277,7 +272,7 @@ class _Run:
         data = read_bytes(self._folder / PurePosixPath(path).relative_to(self._name))
         sha256 = hashlib.sha256(data).hexdigest()
         source = self._source_of(path, sha256)
-        if source is not None and self._same_splitter:
+        if source is not None:
             if not self._dry_run:
                 with self._catalog.write() as writer:
                     writer.move(source, path, size=stamp.size, mtime_ns=stamp.stored_mtime_ns)
@@ -425,8 +420,6 @@ class _Run:
             for path in sorted(gone):
                 with self._catalog.write() as writer:
                     writer.remove_file(path)
-            self._facts[_key("splitter", self._name)] = SPLITTER_VERSION
-            self._note_facts()
             if self._name and not self._folder.exists():
                 self._forget()
         return SyncReport(

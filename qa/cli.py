@@ -1,4 +1,4 @@
-"""The command line: sync, ask, chat, serve, verify and doctor.
+"""The command line: sync, ask, chat, serve, verify, rollback and doctor.
 
 It reads arguments, calls the library and prints; what a Python caller could want too belongs in
 the library. Text from documents is untrusted: characters that could drive a terminal are printed
@@ -98,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     once.add_argument(
         "--watch", action="store_true", help="go on, and sync whenever files change, until Ctrl-C"
     )
+    once.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make the whole index anew beside the old one, check it, and put it in its place",
+    )
     _add_json(sync)
 
     ask = _command(commands, "ask", _ask, "ask one question")
@@ -119,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
     verify.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
     _add_json(verify)
+
+    rollback = _command(
+        commands, "rollback", _rollback, "bring back the index before the last rebuild"
+    )
+    rollback.epilog = "Exit status: 0 done, 1 done but of another embedder, 2 error."
+    rollback.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
+    _add_json(rollback)
 
     doctor = _command(commands, "doctor", _doctor, "show versions, models and an index's state")
     doctor.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
@@ -160,6 +172,12 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 def _sync(args: argparse.Namespace) -> int:
     path = _index_folder(args) if args.folder else _made_index(args)
+    if args.rebuild:
+        report = PassageIndex.rebuild(
+            path, args.folder, name=args.name, prune=args.prune, progress=sys.stderr.isatty()
+        )
+        _print_report(report, args)
+        return DONE
     with contextlib.ExitStack() as stack:
         if args.dry_run and not path.exists():  # not to be made, so an empty one stands in for it
             path = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -257,6 +275,23 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print("Every stored offset and hash agrees with the files.")
     return NEGATIVE if problems else DONE
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    """Say what the index now is, and why it can't be asked here if that is so."""
+    path = _made_index(args)
+    stats = PassageIndex.rollback(path)
+    if args.json:
+        _print_json(dataclasses.asdict(stats))
+    else:
+        for fact in ("embedder", "documents", "passages", "in_use", "before"):
+            print(f"{fact:<10}{printable(str(getattr(stats, fact)))}")
+    try:
+        PassageIndex.open(path).close()
+    except IndexUnavailable as error:  # it is of another embedder
+        _fail(str(error))
+        return NEGATIVE
+    return DONE
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.crash import HashEmbedder
+from index import PassageIndex
 from qa.cli import main, printable
 from tests.test_formats import make_pdf
 
@@ -304,6 +306,41 @@ def test_verify_finds_a_file_that_was_changed_behind_its_back(run: Run, papers: 
     assert any("ferry.md" in problem for problem in json.loads(out)["problems"])
 
 
+def test_a_rebuild_and_a_rollback(run: Run, complaint: Callable[..., str], papers: Path) -> None:
+    assert "no generation before" in complaint("rollback", papers)
+    (papers / "new.md").write_text("# Snow\n\nIt snowed on Friday.\n", encoding="utf-8")
+    status, out = run("sync", papers, "--rebuild", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert (report["added"], report["unchanged"]) == (["new.md"], ["ferry.md", "library.txt"])
+    index = json.loads(run("doctor", papers, "--json")[1])["index"]
+    assert (index["documents"], index["in_use"], index["before"]) == (3, "generation-1", ".")
+    status, out = run("rollback", papers)
+    assert status == 0
+    assert re.search(
+        r"^embedder +sentence-transformers/.+\ndocuments +2\npassages +\d+$", out, re.M
+    )
+    index = json.loads(run("doctor", papers, "--json")[1])["index"]
+    assert (index["documents"], index["in_use"], index["before"]) == (2, ".", "generation-1")
+
+
+def test_a_rollback_to_another_embedder_says_so(
+    run: Run, papers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PassageIndex.rebuild(papers / ".readback", papers, embedder=HashEmbedder())
+    status, out = run("doctor", papers, "--json")
+    found = json.loads(out)
+    assert status == 1 and "hashed words" in found["problems"][0]
+    assert (found["index"]["in_use"], found["index"]["before"]) == ("generation-1", ".")
+    assert run("sync", papers, "--rebuild")[0] == 0
+    assert main(["rollback", str(papers), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["embedder"] == "hashed words"
+    assert re.fullmatch(r"readback: .+ hashed words .+ --rebuild.+\n", err)
+    assert run("rollback", papers)[0] == 0
+    assert "Aurora" in run("ask", CALLED, "--folder", papers)[1]
+
+
 def test_doctor_finds_both_models(run: Run, synced: Path) -> None:
     status, out = run("doctor", synced, "--json")
     found = json.loads(out)
@@ -392,6 +429,8 @@ COMMANDS_ON_A_FOLDER = [
     ["chat", "--folder"],
     ["serve"],
     ["verify"],
+    ["sync", "--rebuild"],
+    ["rollback"],
 ]
 
 
@@ -492,7 +531,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
 def test_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    (\w+)  ", help_of(capsys), re.MULTILINE)
-    assert commands == ["sync", "ask", "chat", "serve", "verify", "doctor"]
+    assert commands == ["sync", "ask", "chat", "serve", "verify", "rollback", "doctor"]
     for command in commands:
         assert f"readback {command}" in readme
         for option in re.findall(r"--[a-z-]+", help_of(capsys, command)):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import index.sync
 from benchmarks.crash import HashEmbedder
 from index import FolderError, PassageIndex, SyncReport
 from qa import Chatbot, Reader
@@ -168,13 +167,16 @@ def test_an_index_of_one_folder_without_a_name_takes_no_named_one(
         assert opened.verify() == []
 
 
-def test_a_new_splitter_reads_each_folder_again(
-    opened: PassageIndex, mail: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_new_splitter_reads_all_folders_again(
+    opened: PassageIndex, mail: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(index.sync, "SPLITTER_VERSION", "next")
-    assert opened.sync(mail).changed == MAIL
-    assert opened.sync(work).changed == WORK
+    for module in ("index.sync", "index.passage_index"):
+        monkeypatch.setattr(f"{module}.SPLITTER_VERSION", "next")
+    for _ in range(2):
+        assert opened.sync(mail).unchanged[: len(MAIL)] == MAIL
+        assert opened.stats().in_use == "generation-1"
     assert opened.sync().unchanged == (*MAIL, *WORK)
+    assert opened.verify() == []
 
 
 def test_all_folders_are_watched(opened: PassageIndex, work: Path):
