@@ -246,7 +246,7 @@ def check(
         problems.append("a generation of no use that stays")
     if (kept := generations.look(index).before) is not None:
         with PassageIndex(index, embedder=HashEmbedder(), generation=kept) as other:
-            problems += other._find_problems(None)
+            problems += other._find_problems({})
     return problems
 
 
