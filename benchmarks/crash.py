@@ -1,11 +1,13 @@
-"""Does a kill -9 at any moment of a sync cost anything that was committed?
+"""Does a kill -9 at any moment of a sync, a rebuild or a rollback cost anything committed?
 
     python -m benchmarks.crash [--kills 600] [--seed 1]
 
-A child process syncs and is killed after a random time: while it builds an index, brings one up to
-date, or makes its FAISS file again. After each kill the index must open and hold the last committed
-state to the byte; `verify` must find nothing but the files not yet read; a search must find what
-brute force finds; and the next sync must finish the rest without embedding again what was there.
+A child process works and is killed after a random time: while it builds an index, makes it anew
+beside the old one, puts that in its place, rolls back, brings the index up to date, or makes its
+FAISS file again. After each kill the index must open and hold the last committed state to the byte;
+`verify` must find nothing but the files not yet read; a search must find what brute force finds;
+and the next sync must finish the rest without embedding again what was there, and leave no more
+than two whole generations.
 The embedder hashes words into vectors: it is the index that is tested. Prints a table; the status
 is 1 when anything was lost. Needs a system with fork (Linux, macOS).
 """
@@ -23,23 +25,24 @@ import tempfile
 import time
 import traceback
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import PassageIndex, passage_index
+from index import PassageIndex, generations, passage_index
 from index.catalog import Catalog, Writer
 from index.documents import parse_document
-from index.vectors import VECTORS_NAME, VectorIndex, save
+from index.vectors import VECTORS_NAME, save
 
 DOCUMENTS = 50
 PARAGRAPHS = 4
 WORDS = 40  # of a paragraph: more than are joined with the next one
-MOMENTS = ("build", "sync", "faiss")
+MOMENTS = ("build", "rebuild", "swap", "rollback", "sync", "faiss")
 
 
 class HashEmbedder:
@@ -78,9 +81,9 @@ class Tally:
     """What the kills of one kind met."""
 
     kills: int = 0
-    during: int = 0  # before the sync had ended
-    partly: int = 0  # between its first and its last transaction
-    torn: int = 0  # while the FAISS file was being written
+    during: int = 0  # before its end
+    partly: int = 0  # between its first and its last transaction, or beside a generation not whole
+    torn: int = 0  # while the FAISS file, or that which names the generations, was being written
     problems: int = 0
 
 
@@ -121,10 +124,10 @@ def state_of(folder: Path) -> dict[str, str]:
 # Kills
 
 
-def sync_and_die(
+def work_and_die(
     moment: str, folder: Path, index: Path, log: Path, *, after: float | None
 ) -> tuple[bool, float]:
-    """Syncs in a child that is killed so many seconds after the moment has come.
+    """Works in a child that is killed so many seconds after the moment has come.
 
     Gives whether that was before its end, and how many seconds it lived from then on.
     """
@@ -132,7 +135,7 @@ def sync_and_die(
     child = os.fork()
     if child == 0:
         try:
-            _sync(moment, folder, index, log, telling)
+            _work(moment, folder, index, log, telling)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
@@ -146,34 +149,53 @@ def sync_and_die(
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise SystemExit("the sync itself failed")
+        raise SystemExit(f"{moment} itself failed")
     return os.WIFSIGNALED(status), time.perf_counter() - started
 
 
-def _sync(moment: str, folder: Path, index: Path, log: Path, telling: int) -> None:
+def _work(moment: str, folder: Path, index: Path, log: Path, telling: int) -> None:
     """What the child does; it tells when the moment has come."""
 
-    def told_save(path: Path, vectors: VectorIndex) -> None:
-        os.write(telling, b".")
-        save(path, vectors)
+    def told(work: Callable[..., None]) -> Callable[..., None]:
+        def tell_and_work(*args: Any) -> None:
+            os.write(telling, b".")
+            work(*args)
+
+        return tell_and_work
 
     if moment == "faiss":
-        passage_index.save = told_save
+        passage_index.save = told(save)
+    elif moment in ("swap", "rollback"):
+        generations._put = told(generations._put)
     else:
         os.write(telling, b".")
+    if moment in ("rebuild", "swap"):
+        PassageIndex.rebuild(index, folder, embedder=HashEmbedder())
+        return
+    if moment == "rollback":
+        PassageIndex.rollback(index)
+        return
     with PassageIndex.open(index, embedder=HashEmbedder()) as opened:
         opened._catalog = ToldCatalog(index, log)
         opened.sync(folder)
 
 
-def prepare(moment: str, folder: Path, index: Path, pick: random.Random) -> None:
-    """Makes work for a sync; the index is up to date before."""
+def prepare(
+    moment: str, folder: Path, index: Path, pick: random.Random
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Makes work; the index is up to date before. Gives the states before and after that work."""
+    before = stored_state(index)
     if moment == "build":
         shutil.rmtree(index)
-    elif moment == "sync":
-        change(folder, pick)
-    else:
-        (index / VECTORS_NAME).unlink()
+        return {}, before
+    if moment == "faiss":
+        (index / generations.look(index).in_use / VECTORS_NAME).unlink()
+        return before, before
+    change(folder, pick)
+    if moment == "rollback":
+        PassageIndex.rebuild(index, folder, embedder=HashEmbedder())
+        return state_of(folder), before
+    return before, state_of(folder)
 
 
 def last_states(log: Path) -> tuple[dict[str, str] | None, dict[str, str] | None, int]:
@@ -191,7 +213,7 @@ def last_states(log: Path) -> tuple[dict[str, str] | None, dict[str, str] | None
 def check(
     folder: Path,
     index: Path,
-    allowed: Sequence[dict[str, str] | None],  # states, any of which the index may have
+    allowed: Sequence[dict[str, str]],  # states, any of which the index may have
     pick: random.Random,
 ) -> list[str]:
     """What is wrong with an index after a kill, before and after the next sync."""
@@ -200,8 +222,7 @@ def check(
         with opened._catalog.read() as snapshot:
             found = {record.path: record.sha256 for record in snapshot.files()}
             ids, vectors = snapshot.vectors()
-        known = [state or {} for state in allowed]
-        problems = [] if found in known else ["a state that was never committed"]
+        problems = [] if found in allowed else ["a state that was never committed"]
         behind = tuple(f"{path}: " for path in found if found[path] != wanted.get(path))
         problems += [told for told in opened.verify(folder) if not told.startswith(behind)]
         question = HashEmbedder().embed([f"any {pick.random()}"])[0]  # (dimension,)
@@ -221,7 +242,18 @@ def check(
         words = (folder / name).read_text(encoding="utf-8").split()[-WORDS:]
         if opened.search(" ".join(words), k=1)[0].document.path != name:
             problems.append("a document that is not found")
+    if unfinished(index):
+        problems.append("a generation of no use that stays")
+    if (kept := generations.look(index).before) is not None:
+        with PassageIndex(index, embedder=HashEmbedder(), generation=kept) as other:
+            problems += other._find_problems({})
     return problems
+
+
+def unfinished(index: Path) -> set[str]:
+    """Generations that are neither in use nor kept."""
+    known = generations.look(index)
+    return {path.name for path in index.glob("generation-*")} - {known.in_use, known.before}
 
 
 def run(kills: int, *, seed: int) -> dict[str, Tally]:
@@ -231,26 +263,27 @@ def run(kills: int, *, seed: int) -> dict[str, Tally]:
         folder, index, log = (Path(place) / name for name in ("docs", "index", "log"))
         for number in range(DOCUMENTS):
             write(folder / f"{number}.md", pick)
-        sync_and_die("build", folder, index, log, after=None)
+        work_and_die("build", folder, index, log, after=None)
         longest = {}
         for number in range(-len(MOMENTS), kills):  # the first of each is timed, not killed
             moment = MOMENTS[number % len(MOMENTS)]
-            prepare(moment, folder, index, pick)
-            before = {} if moment == "build" else stored_state(index)
+            before, goal = prepare(moment, folder, index, pick)
             log.unlink(missing_ok=True)
             if number < 0:
-                longest[moment] = sync_and_die(moment, folder, index, log, after=None)[1]
+                longest[moment] = work_and_die(moment, folder, index, log, after=None)[1]
                 continue
             after = pick.uniform(0, longest[moment])
-            during, _ = sync_and_die(moment, folder, index, log, after=after)
+            during, _ = work_and_die(moment, folder, index, log, after=after)
             committed, intended, commits = last_states(log)
             longest[moment] *= 1.1 if during else 0.85  # so that two thirds come before the end
             tally = tallies[moment]
             tally.kills += 1
             tally.during += during
-            tally.partly += during and commits > 0 and intended != state_of(folder)
-            tally.torn += (index / f"{VECTORS_NAME}.partial").exists()
-            allowed = [committed, intended] if commits else [before, intended]
+            midway = commits > 0 and intended != goal
+            tally.partly += during and (midway or bool(unfinished(index)))
+            tally.torn += any(index.rglob("*.partial"))
+            whole = moment in ("rebuild", "swap", "rollback")  # the one state or the other
+            allowed = [committed or before, goal if whole else intended or before]
             for problem in check(folder, index, allowed, pick):
                 tally.problems += 1
                 print(f"{moment}, killed after {after:.4f} s: {problem}", file=sys.stderr)
@@ -275,7 +308,7 @@ def main() -> int:
 
     faiss.omp_set_num_threads(1)  # its threads do not live on in a forked child
     tallies = run(args.kills, seed=args.seed)
-    print("| moment | kills | before the end | between commits | FAISS half written | problems |")
+    print("| moment | kills | before the end | partly done | a file half written | problems |")
     print("|---|---|---|---|---|---|")
     for moment, tally in tallies.items():
         print(

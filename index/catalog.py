@@ -1,7 +1,7 @@
 """Documents, passages, vectors and words in one SQLite file: the truth of an index.
 
-Everything else (the FAISS file) can be made again from it. A document's rows change in one
-transaction. Not for deciding what to store (`passage_index.sync`) or how to rank (`search`).
+Everything else (the FAISS file) can be made again from it. The rows of a file's documents change
+in one transaction. Not for deciding what to store (`passage_index.sync`) or how to rank (`search`).
 
 The file is in WAL mode with synchronous=NORMAL: what was committed survives the death of the
 process at any moment. Only a loss of power can take the last transactions; it never damages the
@@ -20,32 +20,42 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.documents import Document, DocumentInfo
-from index.errors import IndexUnavailable
+from index.errors import IndexUnavailable, IndexUnreadable
+from index.generations import CATALOG_NAME, REMEDY, look, unwritable
 from index.passages import Passage
 
-CATALOG_NAME = "catalog.sqlite"
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 BUSY_SECONDS = 30.0  # how long a transaction waits for that of another process
 MAX_TERMS = 64  # of a question that are looked up
 
 _TABLES = (
     "CREATE TABLE manifest (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE documents (
+    """CREATE TABLE files (
         id INTEGER PRIMARY KEY,
         path NOT NULL UNIQUE,                   -- text, or bytes where it isn't valid Unicode
-        sha256 TEXT NOT NULL,
+        sha256 TEXT NOT NULL,                   -- '' when it must be read again
         size INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL,
+        skipped TEXT NOT NULL                   -- JSON: what of it can't be read, and why
+    )""",
+    """CREATE TABLE documents (
+        id INTEGER PRIMARY KEY,
+        path NOT NULL UNIQUE,                   -- that of its file, with more where it has several
+        file INTEGER NOT NULL REFERENCES files (id),
+        sha256 TEXT NOT NULL,
         title TEXT NOT NULL,
         date TEXT,
         author TEXT,
+        pages TEXT NOT NULL,                    -- JSON: where each starts in the text
         text TEXT NOT NULL
     )""",
+    "CREATE INDEX documents_of_file ON documents (file, title)",
     """CREATE TABLE passages (
         id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never reused
         document INTEGER NOT NULL REFERENCES documents (id),
@@ -63,29 +73,32 @@ _SELECT_DATED = (
     "SELECT p.id FROM passages p JOIN documents d ON d.id = p.document"
     " WHERE d.date BETWEEN coalesce(?, '') AND coalesce(?, '9999-12-31')"
 )
-_SELECT_DOCUMENT = "SELECT path, sha256, text, title, date, author FROM documents"
+_SELECT_DOCUMENT = "SELECT path, sha256, text, title, date, author, pages FROM documents"
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: "another process is writing it; try again when that is done",
     sqlite3.SQLITE_CANTOPEN: "check that the folder may be written, or name another",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; delete that folder and sync again",
+    sqlite3.SQLITE_CORRUPT: f"it is damaged; {REMEDY}",
     sqlite3.SQLITE_FULL: "free some space on the disk and sync again",
     sqlite3.SQLITE_IOERR: "check the disk and its permissions",
-    sqlite3.SQLITE_NOTADB: "it is damaged; delete that folder and sync again",
+    sqlite3.SQLITE_NOTADB: f"it is damaged; {REMEDY}",
     sqlite3.SQLITE_READONLY: "check that the folder may be written, or name another",
 }
+_UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB}
 
 Manifest = dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a sync must know of a document to tell whether its file changed."""
+    """What a sync must know of a file to tell whether it changed."""
 
     path: str
     sha256: str
     size: int  # bytes
     mtime_ns: int
-    title: str
+    documents: int  # how many it holds; 0 when none can be read
+    title: str  # of one of them
+    skipped: tuple[tuple[str, str], ...]  # what follows the path, "" for the file; and the reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +115,21 @@ class StoredPassage:
 class Catalog:
     """The SQLite file. Threads may share it: each transaction has a connection to itself."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, generation: str | None = None) -> None:
+        """`generation` names the one to use, whichever is in use (see `generations`)."""
         self.folder = folder
+        self._generation = generation
         self._idle: deque[_Opened] = deque()
         self._closed = False
 
+    @property
+    def place(self) -> Path:
+        """The folder of the generation that is read and written."""
+        return self.folder / (self._generation or look(self.folder).in_use)
+
     def exists(self) -> bool:
         """Whether the tables are there."""
-        if _identity(self.folder / CATALOG_NAME) is None:
+        if _identity(self.place / CATALOG_NAME) is None:
             return False
         with self._connection() as connection:
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -119,6 +139,10 @@ class Catalog:
         """Makes the tables, unless they are there. The caller holds the writer's lock."""
         if self.exists():
             return
+        try:
+            self.place.mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
         with self._connection(create=True) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             manifest = {"schema": SCHEMA_VERSION, "catalog": uuid.uuid4().hex, "generation": 0}
@@ -160,8 +184,9 @@ class Catalog:
                 opened.connection.close()
                 opened = None
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-            remedy = _REMEDIES.get(code, "if this stays so, delete that folder and sync again")
-            raise IndexUnavailable(f"the index {self.folder}: {error}; {remedy}") from error
+            remedy = _REMEDIES.get(code, f"if this stays so, {REMEDY}")
+            kind = IndexUnreadable if code in _UNREADABLE else IndexUnavailable
+            raise kind(f"the index {self.folder}: {error}; {remedy}") from error
         finally:
             if opened is not None:
                 self._idle.append(opened)
@@ -173,14 +198,14 @@ class Catalog:
         with suppress(IndexError):
             while True:
                 opened = self._idle.pop()
-                if opened.file == _identity(self.folder / CATALOG_NAME):
+                if opened.file == _identity(self.place / CATALOG_NAME):
                     return opened
                 opened.connection.close()
         return None
 
     def _connect(self, *, create: bool) -> _Opened:
-        path = self.folder / CATALOG_NAME
         while True:
+            path = self.place / CATALOG_NAME
             before = _identity(path)
             if before is None and not create:
                 raise IndexUnavailable(f"there is no index in {self.folder}; sync to make it")
@@ -257,18 +282,39 @@ class Snapshot:
         return int(self._connection.execute(query, (after,)).fetchone()[0])
 
     def files(self) -> list[FileRecord]:
-        rows = self._connection.execute("SELECT path, sha256, size, mtime_ns, title FROM documents")
-        return [FileRecord(_load_path(path), *rest) for path, *rest in rows]
+        rows = self._connection.execute(
+            "SELECT f.path, f.sha256, f.size, f.mtime_ns,"
+            " count(d.id), coalesce(min(d.title), ''), f.skipped"
+            " FROM files f LEFT JOIN documents d ON d.file = f.id GROUP BY f.id"
+        )
+        return [
+            FileRecord(
+                _load_path(path),
+                sha256,
+                size,
+                mtime_ns,
+                documents,
+                title,
+                tuple((rest, reason) for rest, reason in _load_list(skipped)),
+            )
+            for path, sha256, size, mtime_ns, documents, title, skipped in rows
+        ]
 
     def documents(self) -> Iterator[Document]:
         """All of them, one at a time."""
-        for path, *rest in self._connection.execute(f"{_SELECT_DOCUMENT} ORDER BY id"):
-            yield Document(_load_path(path), *rest)
+        for row in self._connection.execute(f"{_SELECT_DOCUMENT} ORDER BY id"):
+            yield Document(*_load_row(row))
 
     def document(self, path: str) -> Document | None:
         query = f"{_SELECT_DOCUMENT} WHERE path = ?"
         row = self._connection.execute(query, (_store_path(path),)).fetchone()
-        return Document(_load_path(row[0]), *row[1:]) if row else None
+        return Document(*_load_row(row)) if row else None
+
+    def documents_of(self, path: str) -> Iterator[Document]:
+        """Those of a file, one at a time."""
+        query = f"{_SELECT_DOCUMENT} WHERE file = (SELECT id FROM files WHERE path = ?) ORDER BY id"
+        for row in self._connection.execute(query, (_store_path(path),)):
+            yield Document(*_load_row(row))
 
     def passages_of(self, path: str) -> list[tuple[int, StoredPassage]]:
         """The passages of a document with their ids, in order."""
@@ -279,7 +325,7 @@ class Snapshot:
     def passages(self, ids: Sequence[int]) -> dict[int, StoredPassage]:
         """Those of the passages that exist, by id."""
         rows = self._connection.execute(
-            "SELECT p.id, d.path, d.sha256, d.title, d.date, d.author,"
+            "SELECT p.id, d.path, d.sha256, d.title, d.date, d.author, d.pages,"
             " p.start_at, p.end_at, w.text, p.vector"
             " FROM json_each(?) AS wanted"
             " JOIN passages p ON p.id = wanted.value"
@@ -289,15 +335,20 @@ class Snapshot:
         )
         return {
             number: StoredPassage(
-                DocumentInfo(_load_path(path), *info), start, end, text, _load_vector(vector)
+                DocumentInfo(*_load_row(info)), start, end, text, _load_vector(vector)
             )
-            for number, path, *info, start, end, text, vector in rows
+            for number, *info, start, end, text, vector in rows
         }
 
     def existing(self, ids: Sequence[int]) -> set[int]:
         """Those of the ids that passages have."""
         query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
         return {row[0] for row in self._connection.execute(query, (json.dumps(list(ids)),))}
+
+    def spread(self, most: int) -> list[int]:
+        """Ids of so many passages or fewer, from first to last."""
+        ids = [number for (number,) in self._connection.execute("SELECT id FROM passages")]
+        return sorted(ids)[:: len(ids) // most + 1]
 
     def dated(self, *, after: str | None, before: str | None) -> NDArray[np.int64]:
         """Ids of the passages of documents dated from `after` to `before` (yyyy-mm-dd), rising."""
@@ -345,6 +396,9 @@ class Writer(Snapshot):
             stored = _store_path(value) if isinstance(value, str) else value  # it may be a path
             self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", (key, stored))
 
+    def drop_manifest(self, *keys: str) -> None:
+        self._connection.executemany("DELETE FROM manifest WHERE key = ?", ((key,) for key in keys))
+
     def claim(self, name: str, sha256: str, dimension: int) -> None:
         """Ties the catalog to the embedder of its vectors; IndexUnavailable if it has another."""
         manifest = self.manifest()
@@ -361,16 +415,46 @@ class Writer(Snapshot):
         size: int,
         mtime_ns: int,
     ) -> None:
-        """Stores a document in place of the one that has its path."""
+        """Stores a file of one document in place of the one that has its path."""
+        file = self.put_file(document.path, document.sha256, size=size, mtime_ns=mtime_ns)
+        self.add(file, document, passages, vectors)
+
+    def put_file(self, path: str, sha256: str, *, size: int, mtime_ns: int) -> int:
+        """Notes a file, still without documents, in place of the one that has its path.
+
+        Gives its id, for `add` and `skip`.
+        """
+        self.remove_file(path)
+        file = self._connection.execute(
+            "INSERT INTO files (path, sha256, size, mtime_ns, skipped) VALUES (?, ?, ?, ?, '[]')",
+            (_store_path(path), sha256, size, mtime_ns),
+        ).lastrowid
+        assert file is not None
+        return file
+
+    def skip(self, file: int, skipped: Sequence[tuple[str, str]]) -> None:
+        """Notes what of a file can't be read: what follows its path, and the reason."""
+        self._connection.execute(
+            "UPDATE files SET skipped = ? WHERE id = ?", (json.dumps(skipped), file)
+        )
+
+    def add(
+        self,
+        file: int,
+        document: Document,
+        passages: Sequence[Passage],
+        vectors: NDArray[np.float32],  # (len(passages), dimension)
+    ) -> None:
+        """Stores a document of a file in place of the one that has its path."""
         if len(vectors) != len(passages):
             raise ValueError(f"one vector a passage: {len(vectors)} != {len(passages)}")
-        self.remove(document.path)
+        self._remove_documents("path", _store_path(document.path))
         execute = self._connection.execute
-        row = (document.sha256, size, mtime_ns, document.title, document.date, document.author)
+        row = (document.sha256, document.title, document.date, document.author)
         key = execute(
-            "INSERT INTO documents (path, sha256, size, mtime_ns, title, date, author, text)"
+            "INSERT INTO documents (path, file, sha256, title, date, author, pages, text)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (_store_path(document.path), *row, document.text),
+            (_store_path(document.path), file, *row, json.dumps(document.pages), document.text),
         ).lastrowid
         last = execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
         numbered = list(enumerate(passages, start=last[0] + 1 if last else 1))
@@ -387,23 +471,53 @@ class Writer(Snapshot):
         )
 
     def remove(self, path: str) -> bool:
-        """Removes a document and its passages; False when there was none."""
+        """Removes a document and its passages; False when there was none.
+
+        The file that it lies in counts as unread from then on.
+        """
         execute = self._connection.execute
-        row = execute("SELECT id FROM documents WHERE path = ?", (_store_path(path),)).fetchone()
-        if row is None:
+        query = "SELECT file FROM documents WHERE path = ?"
+        file = execute(query, (_store_path(path),)).fetchone()
+        if file is None:
             return False
-        ids = "SELECT id FROM passages WHERE document = ?"
-        execute(f"DELETE FROM words WHERE rowid IN ({ids})", row)
-        execute("DELETE FROM passages WHERE document = ?", row)
-        execute("DELETE FROM documents WHERE id = ?", row)
+        self._remove_documents("path", _store_path(path))
+        execute("UPDATE files SET sha256 = '', mtime_ns = 0 WHERE id = ?", file)
+        others = "SELECT 1 FROM documents WHERE file = files.id"
+        execute(f"DELETE FROM files WHERE id = ? AND NOT EXISTS ({others})", file)
         return True
 
+    def remove_file(self, path: str) -> None:
+        """Removes a file and its documents, if it is there."""
+        query = "SELECT id FROM files WHERE path = ?"
+        for (file,) in self._connection.execute(query, (_store_path(path),)).fetchall():
+            self._remove_documents("file", file)
+            self._connection.execute("DELETE FROM files WHERE id = ?", (file,))
+
+    def _remove_documents(self, column: str, value: str | bytes | int) -> None:
+        execute = self._connection.execute
+        documents = f"SELECT id FROM documents WHERE {column} = ?"
+        passages = f"SELECT id FROM passages WHERE document IN ({documents})"
+        execute(f"DELETE FROM words WHERE rowid IN ({passages})", (value,))
+        execute(f"DELETE FROM passages WHERE document IN ({documents})", (value,))
+        execute(f"DELETE FROM documents WHERE {column} = ?", (value,))
+
     def move(self, old: str, new: str, *, size: int, mtime_ns: int) -> None:
-        """Gives a document another path, or with the same path the file's new stamp."""
-        self._connection.execute(
-            "UPDATE documents SET path = ?, size = ?, mtime_ns = ? WHERE path = ?",
+        """Gives a file and its documents another path, or with the same path its new stamp."""
+        execute = self._connection.execute
+        execute(
+            "UPDATE files SET path = ?, size = ?, mtime_ns = ? WHERE path = ?",
             (_store_path(new), size, mtime_ns, _store_path(old)),
         )
+        if old == new:
+            return
+        documents = execute(
+            "SELECT d.id, d.path FROM documents d JOIN files f ON f.id = d.file WHERE f.path = ?",
+            (_store_path(new),),
+        ).fetchall()
+        for key, path in documents:
+            moved = _store_path(new + _load_path(path)[len(old) :])
+            self._remove_documents("path", moved)
+            execute("UPDATE documents SET path = ? WHERE id = ?", (moved, key))
 
 
 def check_embedder(manifest: Manifest, name: str, sha256: str) -> None:
@@ -412,7 +526,16 @@ def check_embedder(manifest: Manifest, name: str, sha256: str) -> None:
         raise IndexUnavailable(
             f"the index was made with the embedder {manifest['embedder']}"
             f" (sha256 {str(manifest['embedder_sha256'])[:12]}…), not with {name}"
-            f" (sha256 {sha256[:12]}…); use that one, or delete the index folder and sync again"
+            f" (sha256 {sha256[:12]}…); use that one, or {REMEDY}"
+        )
+
+
+def check_format(manifest: Manifest, folder: Path) -> None:
+    """Raises IndexUnreadable when the tables are those of another version of readback."""
+    if (found := manifest.get("schema")) != SCHEMA_VERSION:
+        raise IndexUnreadable(
+            f"the index {folder} has the format {found}, this version of readback reads"
+            f" {SCHEMA_VERSION}; {REMEDY}"
         )
 
 
@@ -427,6 +550,20 @@ def _store_path(path: str) -> str | bytes:
 
 def _load_path(path: str | bytes) -> str:
     return os.fsdecode(path)
+
+
+def _load_list(data: object) -> list[Any]:
+    with suppress(ValueError):
+        value = json.loads(str(data))
+        if isinstance(value, list):
+            return value
+    raise sqlite3.DatabaseError("a list is damaged")
+
+
+def _load_row(row: Sequence[Any]) -> Sequence[Any]:
+    """The fields of a Document or DocumentInfo, of which the first is its path, the last pages."""
+    path, *rest, pages = row
+    return [_load_path(path), *rest, tuple(_load_list(pages))]
 
 
 def _load_vector(data: bytes) -> NDArray[np.float32]:

@@ -48,6 +48,7 @@ class DocumentInfo:
     title: str
     date: str | None
     author: str | None
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def read_bytes(path: Path) -> bytes:
 
 def parse_document(data: bytes, *, name: str) -> Document:
     """The one Document that these bytes hold; see `load_document`."""
-    if _suffix(name) in archives.SUFFIXES:
+    if holds_several(name):
         raise DocumentError("it holds several documents, not one")
     return _document(_extract(data, _suffix(name)), name, _sha256(data))
 
@@ -96,23 +97,47 @@ def parse_documents(data: bytes, *, name: str) -> Contents:
     file can't be read at all; a member that can't be read is among the skipped, and so is the file
     itself when it holds more than MAX_DOCUMENTS or takes longer than MAX_SECONDS.
     """
-    if _suffix(name) not in archives.SUFFIXES:
-        return Contents((parse_document(data, name=name),))
     documents: list[Document] = []
     skipped: list[tuple[str, str]] = []
-    sha256, deadline = _sha256(data), time.monotonic() + MAX_SECONDS
-    for count, member in enumerate(_all_members(data, name)):
-        if count == MAX_DOCUMENTS or time.monotonic() > deadline:
-            limit = f"{MAX_DOCUMENTS:,} documents or {MAX_SECONDS:g} seconds"
-            skipped.append((name, f"only its first {count:,} documents were tried ({limit})"))
-            break
-        try:
-            documents.append(_document(_extract_member(member), member.name, sha256))
-        except DocumentError as error:
-            skipped.append((member.name, str(error)))
-    if not documents and not skipped:
-        raise DocumentError("it holds no documents")
+    for found in each_document(data, name=name):
+        if isinstance(found, Document):
+            documents.append(found)
+        else:
+            skipped.append(found)
     return Contents(tuple(documents), tuple(skipped))
+
+
+def each_document(data: bytes, *, name: str) -> Iterator[Document | tuple[str, str]]:
+    """What `parse_documents` finds, one at a time: a Document, or path and reason.
+
+    May raise DocumentError when some are out already: the file then can't be read at all.
+    """
+    if not holds_several(name):
+        yield parse_document(data, name=name)
+        return
+    sha256, count = _sha256(data), 0
+    started, spent = time.monotonic(), 0.0  # without what the caller does in between
+    for count, member in enumerate(_all_members(data, name), start=1):
+        if count > MAX_DOCUMENTS or spent > MAX_SECONDS:
+            limit = f"{MAX_DOCUMENTS:,} documents or {MAX_SECONDS:g} seconds"
+            yield name, f"only its first {count - 1:,} documents were tried ({limit})"
+            return
+        try:
+            found: Document | tuple[str, str] = _document(
+                _extract_member(member), member.name, sha256
+            )
+        except DocumentError as error:
+            found = member.name, str(error)
+        spent += time.monotonic() - started
+        yield found
+        started = time.monotonic()
+    if not count:
+        raise DocumentError("it holds no documents")
+
+
+def holds_several(name: str) -> bool:
+    """Whether a file of this name is one of several documents."""
+    return _suffix(name) in archives.SUFFIXES
 
 
 def find_document(folder: Path, path: str) -> Document:
@@ -128,7 +153,7 @@ def find_document(folder: Path, path: str) -> Document:
     raise DocumentError(dict(found.skipped).get(path, f"{name} no longer holds it"))
 
 
-def page_of(document: Document, offset: int) -> int | None:
+def page_of(document: Document | DocumentInfo, offset: int) -> int | None:
     """The page, from 1, on which an offset lies; None for a document without pages."""
     return bisect_right(document.pages, offset) or None
 

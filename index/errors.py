@@ -4,6 +4,7 @@ ReadbackError
 ├── FolderError          the folder of documents is missing, is no folder, or holds nothing readable
 ├── DocumentError        one file can't be read
 ├── IndexUnavailable     the index can't be opened or written
+│   └── IndexUnreadable  only making it anew helps
 ├── EmbedderError        the embedder can't be loaded
 ├── QuestionError        the question is empty or too long
 └── ReaderError          the reader can't be loaded
@@ -26,6 +27,10 @@ class DocumentError(ReadbackError):
 
 class IndexUnavailable(ReadbackError):
     """The index can't be opened or written: permissions, a lock, damage, another embedder."""
+
+
+class IndexUnreadable(IndexUnavailable):
+    """The index is damaged or has another format: only making it anew helps."""
 
 
 class EmbedderError(ReadbackError):

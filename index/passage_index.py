@@ -1,15 +1,19 @@
 """The index of a folder: `sync` brings it up to date, `search` finds passages for a question.
 
 The one class of this package that others use. It lives in a folder of its own: the catalog (the
-truth), the FAISS file (made from it), the writer's lock and who holds it. Several threads may
-search one PassageIndex at once, and several processes one index; one writer at a time changes it.
-A search sees one whole state of the index, always the newest, also when the folder was deleted and
-made again since it was opened.
+truth), the FAISS file (made from it), the writer's lock and who holds it; after a rebuild the first
+two lie in a folder inside (`generations`). Several threads may search one PassageIndex at once, and
+several processes one index; one writer at a time changes it. A search sees one whole state of the
+index, always the newest, also when the index was rebuilt, or deleted and made again, since it was
+opened.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,26 +22,38 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index import generations
 from index.catalog import (
-    CATALOG_NAME,
-    SCHEMA_VERSION,
     Catalog,
+    FileRecord,
     Manifest,
     Snapshot,
     StoredPassage,
     check_embedder,
+    check_format,
 )
-from index.documents import Document, DocumentInfo, load_document
+from index.documents import Document, DocumentInfo, each_document, read_bytes
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
-from index.errors import DocumentError, IndexUnavailable, QuestionError
-from index.sync import SyncReport, missing, sync_folder, watch_folder
+from index.errors import DocumentError, FolderError, IndexUnavailable, QuestionError
+from index.generations import CATALOG_NAME, REMEDY, unwritable
+from index.passages import SPLITTER_VERSION, embedding_text
+from index.rebuild import as_changes, find_lost, stored, take_over
+from index.sync import (
+    SyncReport,
+    check_owner,
+    is_in,
+    known_folders,
+    missing,
+    sync_folder,
+    watch_folders,
+)
 from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
 
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
@@ -46,6 +62,9 @@ MAX_QUESTION = 2_000  # characters
 MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"  # who holds the lock; of a dead holder it tells nothing
+TRIED = 20  # passages of a new index that are searched for
+FOUND = 0.9  # cosine of such a search and what it must find
+SHOWN = 5  # problems that an error names
 LOCK_SECONDS = 5.0  # how long a writer waits for another
 
 Date = str | datetime.date  # yyyy-mm-dd or the thing itself
@@ -78,15 +97,19 @@ class IndexStats:
     catalog_bytes: int
     vectors_bytes: int  # of the FAISS file; 0 when there is none
     vectors_behind: int  # passages that the FAISS file lacks
+    in_use: str  # the generation's folder inside path; "." until the first rebuild
+    before: str | None  # the one that a rollback brings back
 
 
 class PassageIndex:
     """Passages of a folder's documents, found by meaning and by words."""
 
-    def __init__(self, path: Path, *, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, path: Path, *, embedder: Embedder | None = None, generation: str | None = None
+    ) -> None:
         """Use `open`, which checks what it finds."""
         self.path = path
-        self._catalog = Catalog(path)
+        self._catalog = Catalog(path, generation=generation)
         self._embedder = embedder
         self._lock = threading.Lock()  # over the three fields around it
         self._vectors = VectorIndex()
@@ -107,11 +130,60 @@ class PassageIndex:
             raise
         return index
 
-    def _prepare(self) -> None:
+    @classmethod
+    def rebuild(
+        cls,
+        path: str | Path,
+        folder: str | Path | None = None,
+        *,
+        name: str | None = None,
+        embedder: Embedder | None = None,
+        prune: bool = False,
+        progress: bool = False,
+    ) -> SyncReport:
+        """Makes the index anew with this embedder, beside the one in use.
+
+        From the folder, which may have a name as for `sync`, and all others that the index holds.
+        The new one is checked against the old one and takes its place all at once; until then the
+        old one is searched. It stays, so that `rollback` can bring it back; one before it goes.
+        Documents whose files can't be read are taken over from it. Also for an index that `open`
+        refuses. Raises what `sync` does, and IndexUnavailable when the check finds something.
+        """
+        with cls(Path(path), embedder=embedder) as index:
+            if folder is not None and not Path(folder).is_dir():
+                raise missing(Path(folder))
+            if folder is None and not index.path.is_dir():
+                raise IndexUnavailable(f"there is no index at {path}; sync to make it")
+            index._make_folder()
+            with index._writer_lock():
+                folders = index._chosen(folder, name, stored(index._catalog).folders)
+                return index._rebuild(folders, prune=prune, progress=progress)
+
+    @classmethod
+    def rollback(cls, path: str | Path) -> IndexStats:
+        """Puts the generation before the last rebuild in use again, and keeps the other.
+
+        Gives what the index now is, which may be of another embedder or behind its folder. Raises
+        IndexUnavailable when there is no such generation, or it is damaged.
+        """
+        with cls(Path(path)) as index:
+            if not index.path.is_dir():
+                raise IndexUnavailable(f"there is no index at {path}; sync to make it")
+            with index._writer_lock():
+                if (before := generations.look(index.path).before) is not None:
+                    with cls(index.path, generation=before) as other:
+                        other._check_whole()
+                generations.swap(index.path)
+            return index.stats()
+
+    def _make_folder(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
+
+    def _prepare(self) -> None:
+        self._make_folder()
         if not self._catalog.exists():
             with self._writer_lock():
                 self._catalog.create()
@@ -126,20 +198,22 @@ class PassageIndex:
             yield snapshot
 
     def _check(self, manifest: Manifest) -> None:
-        if manifest["schema"] != SCHEMA_VERSION:
-            raise IndexUnavailable(
-                f"the index {self.path} has the format {manifest['schema']}, this version of"
-                f" readback reads {SCHEMA_VERSION}; delete that folder and sync again"
-            )
+        check_format(manifest, self.path)
         name, sha256 = DEFAULT, PUBLISHED_SHA256
         if self._embedder is not None:
             name, sha256 = self._embedder.name, self._embedder.sha256
         check_embedder(manifest, name, sha256)
 
+    def folders(self) -> dict[str, Path]:
+        """The folders whose documents the index holds, by name; a single one may have none, ""."""
+        with self._read() as snapshot:
+            return known_folders(snapshot.manifest(), self.path)
+
     def sync(
         self,
-        folder: str | Path,
+        folder: str | Path | None = None,
         *,
+        name: str | None = None,
         check: bool = False,
         dry_run: bool = False,
         prune: bool = False,
@@ -147,33 +221,144 @@ class PassageIndex:
     ) -> SyncReport:
         """Makes the index hold what the folder holds, reading only files that changed.
 
+        An index of several folders has a `name` for each, which is told once and then stands
+        above the paths of its documents; without `folder`, each that the index holds is synced,
+        and one that fails is among the skipped unless all do.
+
         `check` reads all of them; `dry_run` reports what would change and writes nothing; `prune`
         removes what is gone, however much it is; `progress` draws a bar on stderr. Raises
         FolderError when the folder is missing or holds nothing readable, unless it is to be
         pruned, or when the index is another folder's (it then keeps what it has), and
         IndexUnavailable when the index can't be written.
         """
+        if folder is not None and not dry_run:
+            if Path(folder).is_dir():
+                self._prepare()  # the index folder may have been deleted since
+            elif not self.path.is_dir():
+                raise missing(Path(folder))
+        folders = self._chosen(folder, name, self.folders())
         if dry_run:
-            return self._sync(folder, check=check, dry_run=True, prune=prune, progress=progress)
-        if Path(folder).is_dir():
-            self._prepare()  # the index folder may have been deleted since
-        elif not self.path.is_dir():
-            raise missing(Path(folder))
+            return self._sync(folders, check=check, dry_run=True, prune=prune, progress=progress)
         with self._writer_lock():
-            report = self._sync(folder, check=check, prune=prune, progress=progress)
+            if self._is_outdated() and any(map(Path.is_dir, folders.values())):
+                return self._rebuild(folders, prune=prune, progress=progress)
+            report = self._sync(folders, check=check, prune=prune, progress=progress)
             self._write_vectors()
         return report
 
-    def _sync(self, folder: str | Path, **options: bool) -> SyncReport:
-        return sync_folder(Path(folder), self._catalog, self._get_embedder, **options)
+    def _is_outdated(self) -> bool:
+        """Whether the passages are those of another splitter."""
+        with self._read() as snapshot:
+            facts = snapshot.manifest().items()
+            splitters = {value for key, value in facts if key.partition("/")[0] == "splitter"}
+            return splitters != {SPLITTER_VERSION} and snapshot.count("documents") > 0
 
-    def watch(self, folder: str | Path) -> Iterator[bool]:
-        """Tells, about twice a second, whether the folder's files have changed.
+    def _rebuild(self, folders: dict[str, Path], *, prune: bool, progress: bool) -> SyncReport:
+        """Makes the next generation, of these folders and all others that the index holds, and
+        puts it in use. The caller holds the writer's lock.
+        """
+        old = stored(self._catalog)
+        if old.records:
+            for name, folder in folders.items():
+                if folder.is_dir():
+                    check_owner(folder, self._catalog, name, prune=prune)
+        folders = {**old.folders, **folders}
+        embedder = self._get_embedder()
+        with (
+            generations.building(self.path) as generation,
+            type(self)(self.path, embedder=embedder, generation=generation) as fresh,
+        ):
+            fresh._catalog.create()
+            take_over(self._catalog, fresh._catalog, old, folders, embedder)
+            report = fresh._sync(folders, prune=prune, progress=progress)
+            fresh._write_vectors()
+            new = stored(fresh._catalog)
+            problems = find_lost(report, old, new, folders)
+            problems += fresh._find_problems({}) + fresh._try_out()
+            if problems:
+                raise IndexUnavailable(
+                    f"the index {self.path} was made anew and is not whole, so the old one stays:"
+                    f" {'; '.join(problems[:SHOWN])}; try again"
+                )
+        return as_changes(report, old, new)
+
+    def _try_out(self) -> list[str]:
+        """Searches some passages by their own words; problems in plain words."""
+        with self._read() as snapshot:
+            passages = [*snapshot.passages(snapshot.spread(TRIED)).values()]
+        texts = [embedding_text(passage.document.title, passage.text) for passage in passages]
+        problems = []
+        for passage, vector in zip(passages, self._get_embedder().embed(texts), strict=True):
+            hits = self.search(passage.text[:MAX_QUESTION], k=CANDIDATES, vector=vector)
+            if max((hit.dense for hit in hits), default=0.0) < FOUND:
+                problems.append(f"{passage.document.path}: it is not found by its own words")
+        return problems
+
+    def _check_whole(self) -> None:
+        """Raises IndexUnavailable unless all of it can be read."""
+        try:
+            with self._catalog.read() as snapshot:
+                check_format(snapshot.manifest(), self._catalog.place)
+                problems = snapshot.check()
+        except IndexUnavailable as error:
+            problems = [str(error)]
+        if problems:
+            raise IndexUnavailable(f"{self._catalog.place} can't be brought back: {problems[0]}")
+
+    def _chosen(
+        self, folder: str | Path | None, name: str | None, known: dict[str, Path]
+    ) -> dict[str, Path]:
+        """The folder with the name that it has or shall have; all that the index holds for None."""
+        if folder is None:
+            folders = {key: path for key, path in known.items() if name in (None, key)}
+            if not folders:
+                what = f"the folder {name!r}" if name else "documents"
+                raise FolderError(f"the index {self.path} does not hold {what}; name a folder")
+            return folders
+        if not name:
+            place = Path(folder).resolve()
+            name = next((key for key, path in known.items() if path == place), "")
+            if not name and any(known):
+                raise FolderError(
+                    f"the index {self.path} holds folders with names ({', '.join(known)});"
+                    f" give {folder} a name, too"
+                )
+        return {name: Path(folder)}
+
+    def _sync(self, folders: dict[str, Path], **options: bool) -> SyncReport:
+        """The reports on all of them, joined."""
+        reports: list[SyncReport] = []
+        errors: dict[str, FolderError] = {}
+        for name, folder in folders.items():
+            try:
+                reports.append(
+                    sync_folder(folder, self._catalog, self._get_embedder, name=name, **options)
+                )
+            except FolderError as error:
+                errors[name] = error
+        if not reports:
+            raise next(iter(errors.values()))
+        reports.append(SyncReport(skipped=tuple((key, str(e)) for key, e in errors.items())))
+        return SyncReport(
+            **{
+                change.name: tuple(
+                    itertools.chain.from_iterable(
+                        getattr(report, change.name) for report in reports
+                    )
+                )
+                for change in dataclasses.fields(SyncReport)
+            }
+        )
+
+    def watch(self, folder: str | Path | None = None) -> Iterator[bool]:
+        """Tells, about twice a second, whether files have changed in the folder, or without one
+        in those that the index holds.
 
         Sync after the first of these, whatever it says: changes before it may not have been
         noticed. Ends with KeyboardInterrupt.
         """
-        return watch_folder(Path(folder), leave_out=self.path)
+        folders = [Path(folder)] if folder is not None else self.folders().values()
+        return watch_folders(filter(Path.is_dir, folders), leave_out=self.path)
 
     def remove(self, path: str) -> bool:
         """Removes a document until the next sync finds it again; False when there is none."""
@@ -234,7 +419,8 @@ class PassageIndex:
 
     def stats(self) -> IndexStats:
         vectors = self._load_vectors()
-        with self._read() as snapshot:
+        found, place = generations.look(self.path), self._catalog.place
+        with self._catalog.read() as snapshot:
             vectors = _trusted(vectors, snapshot)
             manifest = snapshot.manifest()
             documents, passages = snapshot.count("documents"), snapshot.count("passages")
@@ -247,25 +433,36 @@ class PassageIndex:
             embedder_sha256=_text(manifest.get("embedder_sha256")),
             dimension=int(manifest["dimension"]) if "dimension" in manifest else None,
             generation=int(manifest["generation"]),
-            catalog_bytes=_size(self.path / CATALOG_NAME)
-            + _size(self.path / f"{CATALOG_NAME}-wal"),
-            vectors_bytes=_size(self.path / VECTORS_NAME),
+            catalog_bytes=_size(place / CATALOG_NAME) + _size(place / f"{CATALOG_NAME}-wal"),
+            vectors_bytes=_size(place / VECTORS_NAME),
             vectors_behind=behind,
+            in_use=found.in_use,
+            before=found.before,
         )
 
-    def verify(self, folder: str | Path) -> list[str]:
+    def verify(self, folder: str | Path | None = None) -> list[str]:
         """Problems in plain words: stored text, offsets and hashes against the files, read afresh,
-        and the FAISS file against the catalog. Empty when all is as it should be.
+        and the FAISS file against the catalog. Empty when all is as it should be. The files are
+        those of the folder, or without one of all that the index holds.
         """
+        return self._find_problems(self._chosen(folder, None, self.folders()))
+
+    def _find_problems(self, folders: dict[str, Path]) -> list[str]:
+        """What `verify` gives, with the files of these folders."""
         vectors = self._load_vectors()
         with self._read() as snapshot:
             problems = snapshot.check()
             stored = {}  # id -> vector
+            for record in snapshot.files():
+                for name, place in folders.items():
+                    if is_in(record.path, name):
+                        problems += _check_file(record, snapshot, place, name)
             for document in snapshot.documents():
-                problems += _check_file(document, Path(folder))
                 for number, passage in snapshot.passages_of(document.path):
                     stored[number] = passage.vector
                     problems += _check_passage(passage, document)
+            if wordless := snapshot.count("passages") - len(stored):
+                problems.append(f"{wordless} passages lack their words; {REMEDY}")
             if vectors.catalog and _trusted(vectors, snapshot) is not vectors:
                 return [*problems, f"{VECTORS_NAME} belongs to another state of the index; sync"]
         ids, found = vectors.file_vectors()
@@ -305,7 +502,7 @@ class PassageIndex:
 
     def _load_vectors(self) -> VectorIndex:
         """What the FAISS file holds, read again when another process has replaced it."""
-        path = self.path / VECTORS_NAME
+        path = self._catalog.place / VECTORS_NAME
         with self._lock:
             stamp = _stamp(path)
             if stamp != self._vectors_stamp:
@@ -340,9 +537,9 @@ class PassageIndex:
             generation=int(manifest["generation"]),
         )
         try:
-            save(self.path / VECTORS_NAME, built)
+            save(self._catalog.place / VECTORS_NAME, built)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
 
     @contextmanager
     def _writer_lock(self) -> Iterator[None]:
@@ -357,9 +554,10 @@ class PassageIndex:
                 f" {self.path}; try again when it is done"
             ) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
         with lock:
             lock.release()  # the count of `acquire` above
+            generations.clean(self.path)  # of what a writer that died has left
             with suppress(OSError):  # without it, others are only told less
                 _write_holder(self.path / HOLDER_NAME)
             try:
@@ -367,12 +565,6 @@ class PassageIndex:
             finally:
                 with suppress(OSError):
                     (self.path / HOLDER_NAME).unlink()
-
-    def _unwritable(self, error: OSError) -> IndexUnavailable:
-        return IndexUnavailable(
-            f"the index folder {self.path} can't be written ({error.strerror});"
-            " check its permissions and the space on the disk, or name another folder"
-        )
 
 
 def _checked(question: str) -> str:
@@ -481,18 +673,32 @@ def _rank(
     return list(hits.values())
 
 
-def _check_file(document: Document, folder: Path) -> list[str]:
-    """What differs between a stored document and its file."""
-    path = document.path
+def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path, name: str) -> list[str]:
+    """What differs between a file, which is read once, and its stored documents."""
+    path = record.path
+    if not record.documents:
+        return []
+    problems = []
+    fresh = 0
     try:
-        fresh = load_document(folder / path, name=path)
+        data = read_bytes(folder / PurePosixPath(path).relative_to(name))
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            return [f"{path}: the file has changed since it was read; sync again"]
+        for found in each_document(data, name=path):
+            if isinstance(found, Document):
+                fresh += 1
+                stored = snapshot.document(found.path)
+                if stored is None or stored.text != found.text:
+                    problems.append(
+                        f"{found.path}: the stored text is not what the file holds; {REMEDY}"
+                    )
     except DocumentError as error:
         return [f"{path}: {error}; sync again"]
-    if fresh.sha256 != document.sha256:
-        return [f"{path}: the file has changed since it was read; sync again"]
-    if fresh.text != document.text:
-        return [f"{path}: the stored text is not what the file holds; delete the index and sync"]
-    return []
+    if fresh != record.documents:
+        problems.append(
+            f"{path}: the index has {record.documents} of its {fresh} documents; {REMEDY}"
+        )
+    return problems
 
 
 def _check_passage(passage: StoredPassage, document: Document) -> list[str]:
@@ -500,9 +706,9 @@ def _check_passage(passage: StoredPassage, document: Document) -> list[str]:
     place = f"{document.path}: the passage at {passage.start} to {passage.end}"
     problems = []
     if document.text[passage.start : passage.end] != passage.text or not passage.text:
-        problems.append(f"{place} is not the text that stands there; delete the index and sync")
+        problems.append(f"{place} is not the text that stands there; {REMEDY}")
     if not abs(float(np.linalg.norm(passage.vector)) - 1) < 1e-3:
-        problems.append(f"{place} has a vector that is not of length 1; delete the index and sync")
+        problems.append(f"{place} has a vector that is not of length 1; {REMEDY}")
     return problems
 
 

@@ -1,28 +1,43 @@
 """Brings a catalog up to date with a folder, reading and embedding only what changed.
 
-A file that can't be read is reported with the reason and never stops the others. A document is
-removed only when its file is surely gone: what can't be looked at is kept, and so is everything
-when most of it is gone at once, as when a drive isn't mounted. Not for searching, and not for the
+A file that can't be read is reported with the reason and never stops the others. Documents are
+removed only when their file is surely gone: what can't be looked at is kept, and so is everything
+when most of it is gone at once, as when a drive isn't mounted. All documents of one file change in
+one transaction. Not for searching, and not for the
 FAISS file or the lock (`passage_index`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import re
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from index.catalog import Catalog, FileRecord
-from index.documents import SUFFIXES, Document, name_title, parse_document, read_bytes
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import Catalog, FileRecord, Manifest
+from index.documents import (
+    SUFFIXES,
+    Document,
+    each_document,
+    holds_several,
+    name_title,
+    parse_document,
+    read_bytes,
+)
 from index.embedder import Embedder
 from index.errors import DocumentError, FolderError
 from index.passages import SPLITTER_VERSION, Passage, embedding_text, split_passages
+from index.worker import stop as stop_worker
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -30,13 +45,14 @@ if TYPE_CHECKING:
 EMBED_AT_ONCE = 256  # passages gathered from several documents before they are embedded
 SETTLED_NS = 2 * 10**9  # a file younger than this may change again without a new time stamp
 SHOWN = 5  # skipped files that an error names
-MANY = 20  # so many documents may go at once, and more only when as many stay
-QUIET_MS = 500  # how often a watched folder is asked for changes
+MANY = 20  # so many files may go at once, and more only when as many stay
+QUIET_MS = 500  # how often watched folders are asked for changes
+NAME = re.compile(r"\w[\w .-]{0,99}")  # of a folder among several in one index
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did; paths are relative to the folder."""
+    """What a sync did, file by file; paths are relative to the folder, after its name if any."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -44,7 +60,8 @@ class SyncReport:
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()  # not found, but not removed either: see `sync_folder`
     unchanged: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()  # path and reason
+    # Path, also of a document in a file or a folder, and reason.
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,7 @@ def sync_folder(
     catalog: Catalog,
     embedder: Callable[[], Embedder],  # called when there is something to embed
     *,
+    name: str = "",  # of the folder, where an index holds several; no other's documents change
     check: bool = False,  # read every file, whatever its size and time say
     dry_run: bool = False,  # report what would change and write nothing
     prune: bool = False,  # remove what is gone, however much it is
@@ -84,57 +102,99 @@ def sync_folder(
 
     Kept in spite of its file not being found is a document in a place that can't be looked at;
     and, without `prune`, all whose files are gone when those are more than MANY and more than
-    half. Raises FolderError when the catalog belongs to another folder; and, without `prune`, for
+    half. A file of which nothing can be read is tried again when it changes, and with `check`.
+    Raises FolderError when the catalog belongs to another folder; and, without `prune`, for
     a folder that is missing or holds nothing readable. The catalog then keeps what it has.
     """
-    _check_owner(folder, catalog, prune=prune)
+    check_owner(folder, catalog, name, prune=prune)
     from tqdm import tqdm
 
-    listing = _list_files(folder, leave_out=catalog.folder)
+    listing = _list_files(folder, PurePosixPath(name), leave_out=catalog.folder)
     with tqdm(
         total=len(listing.files), desc="Syncing", unit="file", disable=not progress, file=sys.stderr
     ) as bar:
-        run = _Run(folder, catalog, embedder, bar, listing, dry_run=dry_run)
-        run.take_all(check=check)
+        run = _Run(folder, catalog, name, embedder, bar, listing, check=check, dry_run=dry_run)
+        try:
+            run.take_all()
+        finally:
+            stop_worker()
         return run.finish(prune=prune)
 
 
-def watch_folder(folder: Path, *, leave_out: Path) -> Iterator[bool]:
+def watch_folders(folders: Iterable[Path], *, leave_out: Path) -> Iterator[bool]:
     """Tells again and again whether files have changed; it first does once it would notice.
 
     Hidden files don't count, nor those in `leave_out`. Ends with KeyboardInterrupt.
     """
     from watchfiles import Change, watch
 
-    root, leave_out = folder.resolve(), leave_out.resolve()
+    roots = [folder.resolve() for folder in folders]
+    leave_out = leave_out.resolve()
 
     def counts(_: Change, name: str) -> bool:
         path = Path(name)
-        if path.is_relative_to(leave_out) or not path.is_relative_to(root):
-            return False
-        return not any(part.startswith(".") for part in path.relative_to(root).parts)
+        return not path.is_relative_to(leave_out) and any(
+            path.is_relative_to(root)
+            and not any(part.startswith(".") for part in path.relative_to(root).parts)
+            for root in roots
+        )
 
-    for changes in watch(root, watch_filter=counts, rust_timeout=QUIET_MS, yield_on_timeout=True):
+    for changes in watch(*roots, watch_filter=counts, rust_timeout=QUIET_MS, yield_on_timeout=True):
         yield bool(changes)
 
 
-def _check_owner(folder: Path, catalog: Catalog, *, prune: bool) -> None:
+def known_folders(manifest: Manifest, index: Path) -> dict[str, Path]:
+    """The folders whose documents an index holds, by name; a single one may have the name ""."""
+    return {
+        key.partition("/")[2]: Path(os.path.normpath(index.resolve() / str(value)))
+        for key, value in manifest.items()
+        if key.partition("/")[0] == "folder"
+    }
+
+
+def _key(fact: str, name: str) -> str:
+    """The key of a fact about a folder in the manifest."""
+    return f"{fact}/{name}" if name else fact
+
+
+def is_in(path: str, name: str) -> bool:
+    """Whether a file of the index lies in the folder of this name."""
+    return not name or path.startswith(f"{name}/")
+
+
+def check_owner(folder: Path, catalog: Catalog, name: str, *, prune: bool) -> None:
     """Raises FolderError when the folder is missing or the catalog holds another one's documents.
 
     A folder that moved is not another one: where it was, none of the documents are left.
     """
     with catalog.read() as snapshot:
-        owner = snapshot.manifest().get("folder")
-        paths = [record.path for record in snapshot.files()]
+        manifest = snapshot.manifest()
+        paths = [record.path for record in snapshot.files() if record.documents]
+    owner = manifest.get(_key("folder", name))
     same = owner == _owner_name(folder, catalog.folder)
     if not folder.is_dir() and not (prune and same and not folder.exists()):
         raise missing(folder)
+    if name and not NAME.fullmatch(name):
+        raise FolderError(
+            f"{name!r} can't name a folder; use letters, digits, spaces, points and hyphens"
+        )
+    known = known_folders(manifest, catalog.folder)
+    if name and "" in known:
+        raise FolderError(
+            f"the index {catalog.folder} holds the documents of {known['']} without a name;"
+            " name another index folder, and sync each folder with a name"
+        )
     if owner is not None and not same:
-        old = Path(os.path.normpath(catalog.folder.resolve() / str(owner)))
-        if any(os.path.lexists(old / path) for path in paths):
+        old = known[name]
+        if any(
+            os.path.lexists(old / path[len(name) :].lstrip("/"))
+            for path in paths
+            if is_in(path, name)
+        ):
+            hint = "another name" if name else "an index of its own, or each a name"
             raise FolderError(
                 f"the index {catalog.folder} holds the documents of {old}, not those of"
-                f" {folder.resolve()}; give each folder an index of its own"
+                f" {folder.resolve()}; give each folder {hint}"
             )
 
 
@@ -158,27 +218,29 @@ class _Run:
         self,
         folder: Path,
         catalog: Catalog,
+        name: str,
         embedder: Callable[[], Embedder],
         bar: tqdm[None],
         listing: _Listing,
         *,
+        check: bool,
         dry_run: bool,
     ) -> None:
         self._folder = folder
         self._catalog = catalog
+        self._name = name
         self._embedder = embedder
         self._bar = bar
         self._files = listing.files
         self._unseen = listing.unseen
+        self._check = check
         self._dry_run = dry_run
         self._pending: list[_Pending] = []
         with catalog.read() as snapshot:
-            self._known = {record.path: record for record in snapshot.files()}
-            splitter = snapshot.manifest().get("splitter")
-        self._same_splitter = splitter == SPLITTER_VERSION or not self._known
-        self._facts = {"folder": _owner_name(folder, catalog.folder)}  # for the manifest
-        if self._same_splitter:  # else it is told when every document has been read again
-            self._facts["splitter"] = SPLITTER_VERSION
+            records = snapshot.files()
+        self._known = {record.path: record for record in records if is_in(record.path, name)}
+        owner = _owner_name(folder, catalog.folder)
+        self._facts = {_key("folder", name): owner, _key("splitter", name): SPLITTER_VERSION}
         self._by_hash: dict[str, list[str]] = {}
         for record in self._known.values():
             self._by_hash.setdefault(record.sha256, []).append(record.path)
@@ -189,15 +251,14 @@ class _Run:
         self._unchanged: list[str] = []
         self._skipped = listing.skipped
 
-    def take_all(self, *, check: bool) -> None:
+    def take_all(self) -> None:
         self._vanished = self._known.keys() - self._files.keys()
         self._note_facts()
         for path, stamp in self._files.items():
             known = self._known.get(path)
             same = known and (known.size, known.mtime_ns) == (stamp.size, stamp.mtime_ns)
-            if same and self._same_splitter and not check:
-                self._unchanged.append(path)
-                self._bar.update()
+            if same and not self._check:
+                self._leave(path, path, self._unchanged)
                 continue
             try:
                 self._read(path, stamp)
@@ -208,36 +269,29 @@ class _Run:
 
     def _read(self, path: str, stamp: _Stamp) -> None:
         """Reads one file: it is new, changed, moved or, after all, unchanged."""
-        data = read_bytes(self._folder / path)
+        data = read_bytes(self._folder / PurePosixPath(path).relative_to(self._name))
         sha256 = hashlib.sha256(data).hexdigest()
-        known = self._known.get(path)
         source = self._source_of(path, sha256)
-        if source is not None and self._same_splitter:
+        if source is not None:
             if not self._dry_run:
                 with self._catalog.write() as writer:
                     writer.move(source, path, size=stamp.size, mtime_ns=stamp.stored_mtime_ns)
             self._vanished.discard(source)
-            (self._unchanged if source == path else self._moved).append(path)
-            self._bar.update()
+            self._leave(source, path, self._unchanged if source == path else self._moved)
             return
         try:
-            document = parse_document(data, name=path)
-        except DocumentError:
-            if known:  # what is stored is no longer what the file holds
-                self._vanished.add(path)
-            raise
-        (self._changed if known else self._added).append(path)
-        if self._dry_run:
-            self._bar.update()
-            return
-        self._pending.append(_Pending(document, split_passages(document), stamp))
-        if sum(len(item.passages) for item in self._pending) >= EMBED_AT_ONCE:
-            self._flush()
+            if holds_several(path):
+                self._take_several(path, data, sha256, stamp)
+            else:
+                self._take(path, data, stamp)
+        except DocumentError as error:
+            self._refuse(path, sha256, stamp, [(path, str(error))])
 
     def _source_of(self, path: str, sha256: str) -> str | None:
-        """The stored document that this file holds: under its own path or one that vanished."""
-        if path in self._known:
-            return path if self._known[path].sha256 == sha256 else None
+        """The stored file that this one is: of its own path or of one that vanished."""
+        if known := self._known.get(path):
+            again = self._check and not known.documents
+            return path if known.sha256 == sha256 and not again else None
         for old in self._by_hash.get(sha256, ()):
             if (
                 old in self._vanished
@@ -247,31 +301,109 @@ class _Run:
                 return old
         return None
 
+    def _leave(self, source: str, path: str, found: list[str]) -> None:
+        """A file whose documents stay as they are; what of it can't be read is told again."""
+        known = self._known[source]
+        if known.documents:
+            found.append(path)
+        self._skipped += [(path + rest, reason) for rest, reason in known.skipped]
+        self._bar.update()
+
+    def _refuse(
+        self, path: str, sha256: str, stamp: _Stamp, skipped: list[tuple[str, str]]
+    ) -> None:
+        """A file that gives no document; what is stored of it is no longer what it holds."""
+        if self._has_documents(path):
+            self._vanished.add(path)
+        elif not self._dry_run:
+            with self._catalog.write() as writer:
+                file = writer.put_file(
+                    path, sha256, size=stamp.size, mtime_ns=stamp.stored_mtime_ns
+                )
+                writer.skip(file, _without(path, skipped))
+        self._skipped += skipped
+        self._bar.update()
+
+    def _has_documents(self, path: str) -> bool:
+        return path in self._known and self._known[path].documents > 0
+
+    def _take(self, path: str, data: bytes, stamp: _Stamp) -> None:
+        """Stores a file of one document, together with others when they are enough."""
+        document = parse_document(data, name=path)
+        self._note_read(path)
+        if self._dry_run:
+            self._bar.update()
+            return
+        self._pending.append(_Pending(document, split_passages(document), stamp))
+        if sum(len(item.passages) for item in self._pending) >= EMBED_AT_ONCE:
+            self._flush()
+
+    def _note_read(self, path: str) -> None:
+        (self._changed if self._has_documents(path) else self._added).append(path)
+
+    def _take_several(self, path: str, data: bytes, sha256: str, stamp: _Stamp) -> None:
+        """Stores a file of several documents in one transaction, holding only some in memory."""
+        skipped: list[tuple[str, str]] = []
+        portions = self._portions(each_document(data, name=path), stamp, skipped)
+        first = next(portions, None)
+        if first is None:
+            self._refuse(path, sha256, stamp, skipped)
+            return
+        if self._dry_run:
+            for _ in portions:
+                pass
+        else:
+            embedder = self._embedder()
+            with self._catalog.write() as writer:
+                writer.claim(embedder.name, embedder.sha256, embedder.dimension)
+                file = writer.put_file(
+                    path, sha256, size=stamp.size, mtime_ns=stamp.stored_mtime_ns
+                )
+                for portion in itertools.chain([first], portions):
+                    for item, vectors in zip(portion, _embed(embedder, portion), strict=True):
+                        writer.add(file, item.document, item.passages, vectors)
+                writer.skip(file, _without(path, skipped))
+        self._note_read(path)
+        self._skipped += skipped
+        self._bar.update()
+
+    def _portions(
+        self,
+        documents: Iterable[Document | tuple[str, str]],
+        stamp: _Stamp,
+        skipped: list[tuple[str, str]],  # what can't be read is added to these
+    ) -> Iterator[list[_Pending]]:
+        """Documents of one file, as many at a time as are embedded together."""
+        portion: list[_Pending] = []
+        count = 0
+        for found in documents:
+            if not isinstance(found, Document):
+                skipped.append(found)
+                continue
+            passages = [] if self._dry_run else split_passages(found)
+            portion.append(_Pending(found, passages, stamp))
+            count += max(1, len(passages))
+            if count >= EMBED_AT_ONCE:
+                yield portion
+                portion, count = [], 0
+        if portion:
+            yield portion
+
     def _flush(self) -> None:
         """Embeds and stores what waits, each document in a transaction of its own."""
         if not self._pending:
             return
         embedder = self._embedder()
-        vectors = embedder.embed(
-            [
-                embedding_text(item.document.title, passage.text)
-                for item in self._pending
-                for passage in item.passages
-            ]
-        )  # (passages of all, dimension)
-        start = 0
-        for item in self._pending:
-            end = start + len(item.passages)
+        for item, vectors in zip(self._pending, _embed(embedder, self._pending), strict=True):
             with self._catalog.write() as writer:
                 writer.claim(embedder.name, embedder.sha256, embedder.dimension)
                 writer.put(
                     item.document,
                     item.passages,
-                    vectors[start:end],
+                    vectors,
                     size=item.stamp.size,
                     mtime_ns=item.stamp.stored_mtime_ns,
                 )
-            start = end
             self._bar.update()
         self._pending = []
 
@@ -282,20 +414,20 @@ class _Run:
             raise FolderError(self._nothing_readable())
         kept = {path for path in self._vanished if self._is_unseen(path)}
         gone = self._vanished - kept
-        if len(gone) > max(MANY, stayed) and not prune:
+        if sum(map(self._has_documents, gone)) > max(MANY, stayed) and not prune:
             kept, gone = self._vanished, set()
         if not self._dry_run:
             for path in sorted(gone):
                 with self._catalog.write() as writer:
-                    writer.remove(path)
-            self._facts["splitter"] = SPLITTER_VERSION
-            self._note_facts()
+                    writer.remove_file(path)
+            if self._name and not self._folder.exists():
+                self._forget()
         return SyncReport(
             added=tuple(self._added),
             changed=tuple(self._changed),
             moved=tuple(self._moved),
-            removed=tuple(sorted(gone)),
-            kept=tuple(sorted(kept)),
+            removed=tuple(sorted(filter(self._has_documents, gone))),
+            kept=tuple(sorted(filter(self._has_documents, kept))),
             unchanged=tuple(self._unchanged),
             skipped=tuple(sorted(self._skipped)),
         )
@@ -308,8 +440,13 @@ class _Run:
             with self._catalog.write() as writer:
                 writer.put_manifest(**self._facts)
 
+    def _forget(self) -> None:
+        """Takes a folder that is gone, and was pruned, out of the manifest."""
+        with self._catalog.write() as writer:
+            writer.drop_manifest(*self._facts)
+
     def _is_unseen(self, path: str) -> bool:
-        """Whether a document's file may still be there, in a place that can't be looked at."""
+        """Whether a file may still be there, in a place that can't be looked at."""
         places = [".", path, *map(str, PurePosixPath(path).parents)]
         return not self._unseen.isdisjoint(places)
 
@@ -319,30 +456,51 @@ class _Run:
             shown = [f"{path}: {reason}" for path, reason in sorted(self._skipped)[:SHOWN]]
             more = len(self._skipped) - len(shown)
             message += f"; skipped: {'; '.join(shown)}" + (f"; and {more} more" if more else "")
-        if self._known:
-            message += (
-                f"; the index keeps the {len(self._known)} documents it has, unless told to prune"
-            )
+        if count := sum(record.documents for record in self._known.values()):
+            message += f"; the index keeps the {count} documents it has, unless told to prune"
         return message
 
 
+def _embed(embedder: Embedder, items: Sequence[_Pending]) -> list[NDArray[np.float32]]:
+    """The vectors of each document's passages (passages, dimension), embedded together."""
+    vectors = embedder.embed(
+        [
+            embedding_text(item.document.title, passage.text)
+            for item in items
+            for passage in item.passages
+        ]
+    )  # (passages of all, dimension)
+    return np.split(vectors, np.cumsum([len(item.passages) for item in items])[:-1])
+
+
+def _without(path: str, skipped: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What can't be read, named by what follows the path of its file."""
+    return [(name.removeprefix(path), reason) for name, reason in skipped]
+
+
 def _reads_the_same(record: FileRecord, path: str) -> bool:
-    """Whether a stored document would be the same had it been read from this path.
+    """Whether stored documents would be the same had they been read from this path.
 
     The ending chooses the loader, and the name may be the title.
     """
-    same_ending = PurePosixPath(record.path).suffix == PurePosixPath(path).suffix
+    old, new = PurePosixPath(record.path), PurePosixPath(path)
     titles = name_title(record.path), name_title(path)
-    return same_ending and (record.title != titles[0] or titles[0] == titles[1])
+    named = record.title == titles[0] != titles[1] or record.documents > 1
+    return old.name == new.name or (old.suffix == new.suffix and not named)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """What a folder holds; hidden files are not there at all. Paths are relative to it."""
+    """What a folder holds; hidden files are not there at all. Paths are those of the index."""
 
+    folder: Path
+    name: PurePosixPath  # above all paths
     files: dict[str, _Stamp] = field(default_factory=dict)  # to be read
     skipped: list[tuple[str, str]] = field(default_factory=list)  # and the reason
     unseen: set[str] = field(default_factory=set)  # files and folders that can't be looked at
+
+    def path_of(self, place: Path) -> str:
+        return (self.name / place.relative_to(self.folder)).as_posix()
 
     def refuse(self, path: str, error: OSError) -> None:
         self.skipped.append((path, f"it can't be opened ({error.strerror})"))
@@ -350,22 +508,22 @@ class _Listing:
             self.unseen.add(path)
 
 
-def _list_files(folder: Path, *, leave_out: Path) -> _Listing:
-    listing = _Listing()
-    for path in sorted(_walk(folder, leave_out.resolve(), listing)):
-        name = path.relative_to(folder).as_posix()
+def _list_files(folder: Path, name: PurePosixPath, *, leave_out: Path) -> _Listing:
+    listing = _Listing(folder, name)
+    for place in sorted(_walk(folder, leave_out.resolve(), listing)):
+        path = listing.path_of(place)
         try:
-            listing.files[name] = _look(path, folder)
+            listing.files[path] = _look(place, folder)
         except DocumentError as error:
-            listing.skipped.append((name, str(error)))
+            listing.skipped.append((path, str(error)))
         except OSError as error:
-            listing.refuse(name, error)
+            listing.refuse(path, error)
     return listing
 
 
 def _walk(folder: Path, leave_out: Path, listing: _Listing) -> Iterator[Path]:
     def on_error(error: OSError) -> None:
-        listing.refuse(Path(error.filename).relative_to(folder).as_posix(), error)
+        listing.refuse(listing.path_of(Path(error.filename)), error)
 
     for place, folders, names in os.walk(folder, onerror=on_error):
         here = Path(place)

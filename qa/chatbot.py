@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from index import Embedder, Hit, PassageIndex, SyncReport
+from index.documents import page_of
+from index.errors import FolderError
 from index.passage_index import Date
 from index.passages import sentence_around
 from index.sync import missing
@@ -45,6 +47,7 @@ class Citation:
     quote: str  # verbatim
     sentence: str  # the sentence or sentences around the quote, verbatim
     sentence_start: int  # code points in the document's text
+    page: int | None = None  # of a PDF, from 1: where the quote starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class ReadPassage:
     end: int
     text: str
     score: float  # 0..1, of the search
+    page: int | None = None  # of a PDF, from 1: where the passage starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,9 @@ class Chatbot:
     """Answers questions from a folder of documents. May be asked from several threads."""
 
     def __init__(
-        self, folder: Path, index: PassageIndex, reader: Reader, report: SyncReport
+        self, folder: Path | None, index: PassageIndex, reader: Reader, report: SyncReport
     ) -> None:
-        self.folder = folder
+        self.folder = folder  # that was synced when it was opened; None: all of the index
         self.index = index
         self.reader = reader
         self.report = report  # of the sync when it was opened
@@ -102,7 +106,7 @@ class Chatbot:
     @classmethod
     def open(
         cls,
-        folder: str | Path,
+        folder: str | Path | None = None,
         *,
         index: str | Path | None = None,
         embedder: Embedder | None = None,
@@ -111,13 +115,16 @@ class Chatbot:
     ) -> Chatbot:
         """Bring the index up to date with the folder and load the reader.
 
-        ``index`` is the index folder (``FOLDER/.readback`` by default). Raises FolderError,
-        IndexUnavailable, EmbedderError or ReaderError.
+        ``index`` is the index folder (``FOLDER/.readback`` by default); with that alone, all
+        folders that it holds are brought up to date. Asked is always all that it holds. Raises
+        FolderError, IndexUnavailable, EmbedderError or ReaderError.
         """
-        folder = Path(folder)
-        if not folder.is_dir():  # before an index folder is made in it
+        if folder is None and (index is None or not Path(index).is_dir()):
+            raise FolderError(f"there is no index at {index}; name a folder of documents")
+        folder = Path(folder) if folder is not None else None
+        if folder and not folder.is_dir():  # before an index folder is made in it
             raise missing(folder)
-        passages = PassageIndex.open(index or folder / INDEX_FOLDER, embedder=embedder)
+        passages = PassageIndex.open(index or Path(folder or ".") / INDEX_FOLDER, embedder=embedder)
         report = passages.sync(folder, progress=progress)
         passages.embed("ready")  # loads the embedder now, not with the first question
         return cls(folder, passages, reader or Reader.load(), report)
@@ -214,6 +221,7 @@ def cite(hit: Hit, reading: Reading) -> Citation:
         quote=hit.text[reading.start : reading.end],
         sentence=hit.text[first:last],
         sentence_start=hit.start + first,
+        page=page_of(hit.document, hit.start + reading.start),
     )
 
 
@@ -226,4 +234,5 @@ def as_read(hit: Hit) -> ReadPassage:
         end=hit.end,
         text=hit.text,
         score=hit.score,
+        page=page_of(hit.document, hit.start),
     )

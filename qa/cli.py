@@ -1,4 +1,4 @@
-"""The command line: sync, ask, chat, serve, verify and doctor.
+"""The command line: sync, ask, chat, serve, verify, rollback and doctor.
 
 It reads arguments, calls the library and prints; what a Python caller could want too belongs in
 the library. Text from documents is untrusted: characters that could drive a terminal are printed
@@ -38,7 +38,8 @@ BIDI_CONTROLS = frozenset(
 NEAREST = 3  # passages shown when the documents don't say
 HINT = 240  # characters shown of each of them
 
-HERE = "the folder of documents (default: the current folder)"
+HERE = "the folder of documents (default: all that --index holds, else the current folder)"
+ALL = "the folder of documents (default: all that --index holds)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sync = _command(commands, "sync", _sync, "bring a folder's index up to date")
-    sync.add_argument("folder", metavar="FOLDER", help="the folder of documents")
+    sync.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
+    sync.add_argument(
+        "--name", help="the folder's name in an index of several, told once; needs --index"
+    )
     sync.add_argument(
         "--check", action="store_true", help="read every file, whatever its size and time say"
     )
@@ -94,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     once.add_argument(
         "--watch", action="store_true", help="go on, and sync whenever files change, until Ctrl-C"
     )
+    once.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make the whole index anew beside the old one, check it, and put it in its place",
+    )
     _add_json(sync)
 
     ask = _command(commands, "ask", _ask, "ask one question")
@@ -106,15 +115,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_asking(chat)
 
     serve = _command(commands, "serve", _serve, "serve the chat page to this machine's browser")
-    serve.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=HERE)
+    serve.add_argument("folder", metavar="FOLDER", nargs="?", help=HERE)
     serve.add_argument(
         "--port", type=int, metavar="N", help="the page's port (default: the first free from 7860)"
     )
 
     verify = _command(commands, "verify", _verify, "check every stored offset and hash")
     verify.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
-    verify.add_argument("folder", metavar="FOLDER", help="the folder of documents")
+    verify.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
     _add_json(verify)
+
+    rollback = _command(
+        commands, "rollback", _rollback, "bring back the index before the last rebuild"
+    )
+    rollback.epilog = "Exit status: 0 done, 1 done but of another embedder, 2 error."
+    rollback.add_argument("folder", metavar="FOLDER", nargs="?", help=ALL)
+    _add_json(rollback)
 
     doctor = _command(commands, "doctor", _doctor, "show versions, models and an index's state")
     doctor.epilog = "Exit status: 0 no problem, 1 problems, 2 error."
@@ -137,7 +153,7 @@ def _command(
 
 
 def _add_asking(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--folder", metavar="DIR", default=".", help=HERE)
+    command.add_argument("--folder", metavar="DIR", help=HERE)
     command.add_argument(
         "--after", metavar="DAY", help="only documents of this day (yyyy-mm-dd) or later"
     )
@@ -155,13 +171,20 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _sync(args: argparse.Namespace) -> int:
-    path = _index_folder(args)
+    path = _index_folder(args) if args.folder else _made_index(args)
+    if args.rebuild:
+        report = PassageIndex.rebuild(
+            path, args.folder, name=args.name, prune=args.prune, progress=sys.stderr.isatty()
+        )
+        _print_report(report, args)
+        return DONE
     with contextlib.ExitStack() as stack:
         if args.dry_run and not path.exists():  # not to be made, so an empty one stands in for it
             path = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         index = stack.enter_context(PassageIndex.open(path))
         report = index.sync(
             args.folder,
+            name=args.name,
             check=args.check,
             dry_run=args.dry_run,
             prune=args.prune,
@@ -176,16 +199,17 @@ def _sync(args: argparse.Namespace) -> int:
 
 def _watch(index: PassageIndex, args: argparse.Namespace) -> None:
     """Sync whenever files change. What goes wrong is told and may be right the next time."""
+    folders = [Path(args.folder)] if args.folder else [*index.folders().values()]
     skipped = None  # known from the report before
     due = True  # once, for what changed before the watch began
     for changed in index.watch(args.folder):
-        if not (changed or due) and Path(args.folder).is_dir():
+        if not (changed or due) and any(map(Path.is_dir, folders)):
             continue
         due = False
         try:
-            report = index.sync(args.folder, prune=args.prune)
+            report = index.sync(args.folder, name=args.name, prune=args.prune)
         except ReadbackError as error:
-            if not Path(args.folder).is_dir():
+            if not any(map(Path.is_dir, folders)):
                 raise
             _fail(str(error))
             continue
@@ -236,15 +260,13 @@ def _reply(conversation: Conversation, question: str, args: argparse.Namespace) 
 def _serve(args: argparse.Namespace) -> int:
     from qa.page import serve
 
+    _choose_folder(args)
     serve(args.folder, index=_index_folder(args), port=args.port)
     return DONE
 
 
 def _verify(args: argparse.Namespace) -> int:
-    path = _index_folder(args)
-    if not path.exists():
-        raise IndexUnavailable(f"there is no index at {path}; make it with `readback sync`")
-    with PassageIndex.open(path) as index:
+    with PassageIndex.open(_made_index(args)) as index:
         problems = index.verify(args.folder)
     if args.json:
         _print_json({"problems": problems})
@@ -253,6 +275,23 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print("Every stored offset and hash agrees with the files.")
     return NEGATIVE if problems else DONE
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    """Say what the index now is, and why it can't be asked here if that is so."""
+    path = _made_index(args)
+    stats = PassageIndex.rollback(path)
+    if args.json:
+        _print_json(dataclasses.asdict(stats))
+    else:
+        for fact in ("embedder", "documents", "passages", "in_use", "before"):
+            print(f"{fact:<10}{printable(str(getattr(stats, fact)))}")
+    try:
+        PassageIndex.open(path).close()
+    except IndexUnavailable as error:  # it is of another embedder
+        _fail(str(error))
+        return NEGATIVE
+    return DONE
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -268,24 +307,41 @@ def _index_folder(args: argparse.Namespace) -> Path:
     """Where the index lies. In a folder that is missing none is looked for, and none made."""
     if args.index:
         return Path(args.index)
+    if not args.folder:
+        raise FolderError("name a folder of documents, or an index that holds some with --index")
     if not Path(args.folder).is_dir():
         raise FolderError(f"{args.folder} is not a folder; name the one that holds your documents")
     return Path(args.folder) / INDEX_FOLDER
 
 
+def _made_index(args: argparse.Namespace) -> Path:
+    """Where an index lies that must be there already."""
+    path = _index_folder(args)
+    if not path.exists():
+        raise IndexUnavailable(f"there is no index at {path}; make it with `readback sync`")
+    return path
+
+
+def _choose_folder(args: argparse.Namespace) -> None:
+    """Where none is named, all that an index holds, else the current folder."""
+    if not args.folder and not (args.index and Path(args.index).is_dir()):
+        args.folder = "."
+
+
 def _open_chatbot(args: argparse.Namespace) -> Chatbot:
     """The chatbot over a freshly synced folder; files that could not be read are counted."""
+    _choose_folder(args)
     bot = Chatbot.open(args.folder, index=_index_folder(args), progress=sys.stderr.isatty())
     if bot.report.skipped:
         print(
-            f"readback: {len(bot.report.skipped)} of the folder's files could not be read;"
+            f"readback: {len(bot.report.skipped)} files or documents could not be read;"
             " `readback sync` says which and why",
             file=sys.stderr,
         )
     if bot.report.kept:
         print(
-            f"readback: {len(bot.report.kept)} documents are still asked whose files can't be"
-            " found; `readback sync` says which",
+            f"readback: the documents of {len(bot.report.kept)} files are still asked, though"
+            " these can't be found; `readback sync` says which",
             file=sys.stderr,
         )
     return bot
@@ -373,9 +429,10 @@ def _print_findings(findings: dict[str, Any]) -> None:
 
 
 def _source(place: Citation | ReadPassage) -> str:
-    """Title, date, file and offsets on one line."""
+    """Title, date, file, page and offsets on one line."""
     parts = [_one_line(place.title), place.date, _file(place.document)]
-    return " · ".join(filter(None, parts)) + f", characters {place.start} to {place.end}"
+    page = f", page {place.page}" if place.page else ""
+    return " · ".join(filter(None, parts)) + f"{page}, characters {place.start} to {place.end}"
 
 
 def _file(path: str) -> str:

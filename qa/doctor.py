@@ -5,6 +5,7 @@ It only looks: nothing is made, repaired or fetched.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -105,6 +106,7 @@ def _reader(problems: list[str]) -> dict[str, Any] | None:
 
 def _index(path: Path, problems: list[str]) -> dict[str, Any] | None:
     from index import PassageIndex
+    from index.generations import look
 
     if not path.is_dir():
         problems.append(f"there is no index at {path}; make it with `readback sync`")
@@ -114,4 +116,6 @@ def _index(path: Path, problems: list[str]) -> dict[str, Any] | None:
             return dataclasses.asdict(index.stats())
     except ReadbackError as error:
         problems.append(str(error))
-        return None
+    with contextlib.suppress(ReadbackError):
+        return {"path": str(path), **dataclasses.asdict(look(path))}
+    return None

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from index.catalog import CATALOG_NAME, Catalog, check_embedder, match_query
 from index.documents import Document, parse_document
 from index.errors import IndexUnavailable
-from index.passages import split_passages
+from index.passages import Passage, split_passages
 
 ROOT = Path(__file__).parent.parent
 TEXT = "{}\n\nThe ministers agreed in Zu\u0308rich to reduce their dependence on coal.\n\nGas rose."
@@ -54,6 +55,42 @@ def test_a_document_comes_back_as_it_was(catalog: Catalog):
         ids, vectors = snapshot.vectors()
         assert ids.tolist() == [number]
         assert vectors.tolist() == [passage.vector.tolist()]
+
+
+def test_pages_come_back_with_a_document_and_with_its_passages(catalog: Catalog):
+    found = replace(document("a.pdf.txt"), pages=(0, 20, 40))
+    with catalog.write() as writer:
+        writer.put(found, [Passage(0, 5, "words")], np.ones((1, 4), np.float32), size=1, mtime_ns=2)
+    with catalog.read() as snapshot:
+        assert snapshot.document("a.pdf.txt") == found
+        ((_, passage),) = snapshot.passages_of("a.pdf.txt")
+        assert passage.document.pages == (0, 20, 40)
+
+
+def test_a_file_has_its_documents_and_what_of_it_cannot_be_read(catalog: Catalog):
+    vectors = np.ones((1, 4), np.float32)
+    with catalog.write() as writer:
+        file = writer.put_file("a.zip", "0" * 64, size=1, mtime_ns=2)
+        for name in ("a.zip/1.md", "a.zip/2.md"):
+            writer.add(file, document(name), [Passage(0, 5, "words")], vectors)
+        writer.skip(file, [("/3.md", "why")])
+    put(catalog, "b.md")
+    with catalog.read() as snapshot:
+        first, second = snapshot.files()
+        assert (first.path, first.documents, first.skipped) == ("a.zip", 2, (("/3.md", "why"),))
+        assert (second.path, second.documents, second.title) == ("b.md", 1, "b.md")
+    with catalog.write() as writer:
+        writer.move("a.zip", "c/a.zip", size=1, mtime_ns=2)
+        assert writer.remove("c/a.zip/1.md")
+    with catalog.read() as snapshot:
+        (first,) = (record for record in snapshot.files() if record.path == "c/a.zip")
+        assert (first.documents, first.sha256) == (1, "")  # to be read again
+    with catalog.write() as writer:
+        writer.remove_file("c/a.zip")
+        writer.remove_file("nowhere")
+    with catalog.read() as snapshot:
+        assert [record.path for record in snapshot.files()] == ["b.md"]
+        assert snapshot.count("passages") == snapshot.count("documents") == 1
 
 
 @pytest.mark.parametrize("name", ["line\nbreak.txt", "..'\";--.txt", "%00.txt", "\u202egnp.txt"])
@@ -299,14 +336,14 @@ def test_an_embedder_other_than_the_manifests_is_named():
     manifest = {"embedder": "first", "embedder_sha256": "a" * 64}
     check_embedder(manifest, "copy of first", "a" * 64)
     check_embedder({}, "any", "b" * 64)
-    with pytest.raises(IndexUnavailable, match=r"embedder first .*not with second .*delete"):
+    with pytest.raises(IndexUnavailable, match=r"embedder first .*not with second .*--rebuild"):
         check_embedder(manifest, "second", "b" * 64)
 
 
 def test_a_damaged_file_is_told_with_the_remedy(tmp_path: Path):
     (tmp_path / CATALOG_NAME).write_bytes(b"no database at all " * 100)
     catalog = Catalog(tmp_path)
-    with pytest.raises(IndexUnavailable, match=r"damaged; delete that folder and sync again"):
+    with pytest.raises(IndexUnavailable, match=r"damaged; .*--rebuild"):
         catalog.exists()
     catalog.close()
     with pytest.raises(IndexUnavailable, match="was closed"):

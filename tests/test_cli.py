@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.crash import HashEmbedder
+from index import PassageIndex
 from qa.cli import main, printable
+from tests.test_formats import make_pdf
 
 ROOT = Path(__file__).parent.parent
 FERRY = """\
@@ -91,6 +94,16 @@ def test_ask_prints_the_fact_and_where_it_stands(run: Run, synced: Path) -> None
     assert sentence == "The ferry is called Aurora and carries 120 passengers."
 
 
+def test_a_citation_of_a_pdf_names_its_page(run: Run, tmp_path: Path) -> None:
+    pages = ("Larnvik orders a new ferry", "The ferry is called Aurora.", "It costs 9 million.")
+    (tmp_path / "ferry.pdf").write_bytes(make_pdf(*pages))
+    _, out = run("ask", CALLED, "--folder", tmp_path)
+    assert "ferry.pdf, page 2, characters " in out
+    _, out = run("ask", CALLED, "--folder", tmp_path, "--json")
+    [citation] = json.loads(out)["citations"]
+    assert (citation["page"], citation["document"]) == (2, "ferry.pdf")
+
+
 def test_ask_says_so_when_the_documents_do_not(run: Run, synced: Path) -> None:
     status, out = run("ask", UNSAID, "--folder", synced)
     assert status == 1
@@ -128,6 +141,28 @@ def test_the_index_can_lie_elsewhere(run: Run, papers: Path, tmp_path: Path) -> 
     assert run("ask", CALLED, "--folder", papers, "--index", elsewhere)[0] == 0
     assert elsewhere.is_dir()
     assert not (papers / ".readback").exists()
+
+
+def test_an_index_may_hold_several_folders_by_name(
+    run: Run, complaint: Callable[..., str], papers: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "index"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "snow.md").write_text("# Snow\n\nIt snowed in Larnvik on Friday.\n", encoding="utf-8")
+    assert run("sync", papers, "--index", place, "--name", "papers")[0] == 0
+    assert "give" in complaint("sync", other, "--index", place)
+    _, out = run("sync", other, "--index", place, "--name", "weather", "--json")
+    assert json.loads(out)["added"] == ["weather/snow.md"]
+    (other / "snow.md").rename(other / "friday.md")
+    _, out = run("sync", "--index", place, "--json")
+    assert json.loads(out)["moved"] == ["weather/friday.md"]
+    _, out = run("ask", CALLED, "--index", place)
+    assert "Aurora" in out and "· papers/ferry.md, characters " in out
+    assert run("verify", "--index", place)[0] == 0
+    assert "name a folder of documents" in complaint("sync")
+    assert "there is no index at" in complaint("sync", "--index", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_sync_reports_each_kind_of_change(run: Run, papers: Path) -> None:
@@ -188,7 +223,7 @@ def test_most_documents_gone_at_once_are_kept_and_told(
     assert re.search(r"^removed +0\nkept +22\n", out, re.MULTILINE) and "--prune" in out
     assert main(["ask", CALLED, "--folder", str(papers)]) == 0
     out, err = capsys.readouterr()
-    assert "Aurora" in out and "22 documents" in err and "readback sync" in err
+    assert "Aurora" in out and "22 files" in err and "readback sync" in err
 
 
 def heed_interrupts() -> None:
@@ -269,6 +304,41 @@ def test_verify_finds_a_file_that_was_changed_behind_its_back(run: Run, papers: 
     status, out = run("verify", papers, "--json")
     assert status == 1
     assert any("ferry.md" in problem for problem in json.loads(out)["problems"])
+
+
+def test_a_rebuild_and_a_rollback(run: Run, complaint: Callable[..., str], papers: Path) -> None:
+    assert "no generation before" in complaint("rollback", papers)
+    (papers / "new.md").write_text("# Snow\n\nIt snowed on Friday.\n", encoding="utf-8")
+    status, out = run("sync", papers, "--rebuild", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert (report["added"], report["unchanged"]) == (["new.md"], ["ferry.md", "library.txt"])
+    index = json.loads(run("doctor", papers, "--json")[1])["index"]
+    assert (index["documents"], index["in_use"], index["before"]) == (3, "generation-1", ".")
+    status, out = run("rollback", papers)
+    assert status == 0
+    assert re.search(
+        r"^embedder +sentence-transformers/.+\ndocuments +2\npassages +\d+$", out, re.M
+    )
+    index = json.loads(run("doctor", papers, "--json")[1])["index"]
+    assert (index["documents"], index["in_use"], index["before"]) == (2, ".", "generation-1")
+
+
+def test_a_rollback_to_another_embedder_says_so(
+    run: Run, papers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PassageIndex.rebuild(papers / ".readback", papers, embedder=HashEmbedder())
+    status, out = run("doctor", papers, "--json")
+    found = json.loads(out)
+    assert status == 1 and "hashed words" in found["problems"][0]
+    assert (found["index"]["in_use"], found["index"]["before"]) == ("generation-1", ".")
+    assert run("sync", papers, "--rebuild")[0] == 0
+    assert main(["rollback", str(papers), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["embedder"] == "hashed words"
+    assert re.fullmatch(r"readback: .+ hashed words .+ --rebuild.+\n", err)
+    assert run("rollback", papers)[0] == 0
+    assert "Aurora" in run("ask", CALLED, "--folder", papers)[1]
 
 
 def test_doctor_finds_both_models(run: Run, synced: Path) -> None:
@@ -359,6 +429,8 @@ COMMANDS_ON_A_FOLDER = [
     ["chat", "--folder"],
     ["serve"],
     ["verify"],
+    ["sync", "--rebuild"],
+    ["rollback"],
 ]
 
 
@@ -459,7 +531,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
 def test_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    (\w+)  ", help_of(capsys), re.MULTILINE)
-    assert commands == ["sync", "ask", "chat", "serve", "verify", "doctor"]
+    assert commands == ["sync", "ask", "chat", "serve", "verify", "rollback", "doctor"]
     for command in commands:
         assert f"readback {command}" in readme
         for option in re.findall(r"--[a-z-]+", help_of(capsys, command)):

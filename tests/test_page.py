@@ -123,6 +123,10 @@ def test_source_is_named_dated_and_placed() -> None:
     for part in ("A summit", "28 April 2022", "news/summit.md", f"{start} to {start + 9}"):
         assert part in summary
     assert "<details open>" in render(answer)
+    assert "page" not in summary
+    cited = replace(answer.citations[0], document="summit.pdf", page=1_234)
+    [summary] = Reading(render(replace(answer, citations=(cited,)))).inside["summary"]
+    assert f"summit.pdf, page 1,234, characters {start}" in summary
 
 
 def test_date_stands_beside_the_answer() -> None:

@@ -51,7 +51,7 @@ def build_blocks(chatbot: "Chatbot", *, examples: Sequence[str] = ()) -> "gradio
 
     stats = chatbot.index.stats()
     heading = render_heading(
-        chatbot.folder.resolve().name,
+        ", ".join(name or folder.name for name, folder in chatbot.index.folders().items()),
         documents=stats.documents,
         passages=stats.passages,
         skipped=chatbot.report.skipped,

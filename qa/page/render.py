@@ -158,11 +158,12 @@ def _passage(passage: ReadPassage) -> str:
 
 
 def _details(place: Citation | ReadPassage, body: str, *, opened: bool) -> str:
+    page = f"page {place.page:,}, " if place.page else ""
     return (
         f"<details{' open' if opened else ''}>"
         f"<summary><cite><bdi>{plain(place.title)}</bdi></cite> {_day(place.date)}"
         f'<span class="file"><bdi>{plain(place.document)}</bdi>, '
-        f"<span>characters {place.start:,} to {place.end:,}</span></span></summary>"
+        f"<span>{page}characters {place.start:,} to {place.end:,}</span></span></summary>"
         f'<p class="passage">{body}</p></details>'
     )
 

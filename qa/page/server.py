@@ -42,7 +42,7 @@ POLICY = (
 
 
 def serve(
-    folder: str | Path,
+    folder: str | Path | None = None,
     *,
     index: str | Path | None = None,
     port: int | None = None,
@@ -50,7 +50,8 @@ def serve(
 ) -> None:
     """Opens the folder, prints the page's address and answers until interrupted.
 
-    `index` is where the index lies (default: `.readback` in the folder), `port` defaults to the
+    `index` is where the index lies (default: `.readback` in the folder; alone: all folders that
+    it holds), `port` defaults to the
     first free one from 7860 on (0: any free one), `examples` are questions to start with.
     Raises ReadbackError when the folder can't be opened or the port is taken.
     """
