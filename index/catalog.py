@@ -25,14 +25,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents import Document, DocumentInfo
+from index.duplicates import band_keys
 from index.errors import IndexUnavailable
 from index.passages import Passage
 
 CATALOG_NAME = "catalog.sqlite"
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 BUSY_SECONDS = 30.0  # how long a transaction waits for that of another process
 MAX_TERMS = 64  # of a question that are looked up
+UPGRADE_AT_ONCE = 1_000  # passages held in memory
 
+# By what copies of a passage are found.
+_BAND_TABLES = (
+    """CREATE TABLE bands (
+        passage INTEGER NOT NULL REFERENCES passages (id),
+        key INTEGER NOT NULL,                   -- see duplicates.band_keys
+        PRIMARY KEY (passage, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX bands_by_key ON bands (key)",
+)
 _TABLES = (
     "CREATE TABLE manifest (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     """CREATE TABLE documents (
@@ -58,6 +69,7 @@ _TABLES = (
     """CREATE VIRTUAL TABLE words USING fts5 (
         title, text, tokenize = 'porter unicode61 remove_diacritics 2'
     )""",
+    *_BAND_TABLES,
 )
 _SELECT_DATED = (
     "SELECT p.id FROM passages p JOIN documents d ON d.id = p.document"
@@ -127,6 +139,17 @@ class Catalog:
                     connection.execute(statement)
                 for item in manifest.items():
                     connection.execute("INSERT INTO manifest VALUES (?, ?)", item)
+
+    def outdated(self) -> bool:
+        """Whether `upgrade` can bring the tables to what this version uses."""
+        with self.read() as snapshot:
+            return snapshot.manifest()["schema"] in _UPGRADES
+
+    def upgrade(self) -> None:
+        """Does that, all or nothing. The caller holds the writer's lock."""
+        with self.write() as writer:
+            while (step := _UPGRADES.get(str(writer.manifest()["schema"]))) is not None:
+                step(writer)
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
@@ -294,6 +317,21 @@ class Snapshot:
             for number, path, *info, start, end, text, vector in rows
         }
 
+    def copy_candidates(
+        self, number: int, *, limit: int, after: str | None = None, before: str | None = None
+    ) -> list[int]:
+        """Ids of at most so many other passages that may be copies of one.
+
+        Of dated documents only when `after` or `before` (yyyy-mm-dd) is given.
+        """
+        only = f" AND EXISTS ({_SELECT_DATED} AND p.id = other.passage)" if after or before else ""
+        rows = self._connection.execute(
+            "SELECT DISTINCT other.passage FROM bands one JOIN bands other ON other.key = one.key"
+            f" WHERE one.passage = ? AND other.passage != one.passage{only} LIMIT ?",
+            (number, *((after, before) if only else ()), limit),
+        )
+        return [candidate for (candidate,) in rows]
+
     def existing(self, ids: Sequence[int]) -> set[int]:
         """Those of the ids that passages have."""
         query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
@@ -385,6 +423,15 @@ class Writer(Snapshot):
             "INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)",
             ((number, document.title, passage.text) for number, passage in numbered),
         )
+        self._put_bands([(number, passage.text) for number, passage in numbered])
+
+    def _put_bands(self, numbered: Sequence[tuple[int, str]]) -> None:
+        """Stores by what the copies of passages are found; takes ids and texts."""
+        found = zip(numbered, band_keys(text for _, text in numbered), strict=True)
+        self._connection.executemany(
+            "INSERT INTO bands VALUES (?, ?)",
+            ((number, key) for (number, _), keys in found for key in keys),
+        )
 
     def remove(self, path: str) -> bool:
         """Removes a document and its passages; False when there was none."""
@@ -394,6 +441,7 @@ class Writer(Snapshot):
             return False
         ids = "SELECT id FROM passages WHERE document = ?"
         execute(f"DELETE FROM words WHERE rowid IN ({ids})", row)
+        execute(f"DELETE FROM bands WHERE passage IN ({ids})", row)
         execute("DELETE FROM passages WHERE document = ?", row)
         execute("DELETE FROM documents WHERE id = ?", row)
         return True
@@ -404,6 +452,18 @@ class Writer(Snapshot):
             "UPDATE documents SET path = ?, size = ?, mtime_ns = ? WHERE path = ?",
             (_store_path(new), size, mtime_ns, _store_path(old)),
         )
+
+    def add_bands(self) -> None:
+        """From schema 1 to 2."""
+        for statement in _BAND_TABLES:
+            self._connection.execute(statement)
+        rows = self._connection.execute("SELECT rowid, text FROM words")
+        while numbered := rows.fetchmany(UPGRADE_AT_ONCE):
+            self._put_bands(numbered)
+        self.put_manifest(schema="2")
+
+
+_UPGRADES = {"1": Writer.add_bands}  # by the schema that each starts from
 
 
 def check_embedder(manifest: Manifest, name: str, sha256: str) -> None:

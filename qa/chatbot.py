@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index import Embedder, Hit, PassageIndex, SyncReport
+from index import Copy, Embedder, Hit, PassageIndex, SyncReport
 from index.passage_index import Date
 from index.passages import sentence_around
 from index.sync import missing
@@ -33,6 +33,18 @@ BARE_WORDS = 2  # "Why?", "Since when?": as short as this, a question can't stan
 
 
 @dataclass(frozen=True, slots=True)
+class CopyPlace:
+    """Where else a passage stands, in the same or nearly the same words."""
+
+    document: str  # path inside the folder
+    title: str
+    date: str | None  # ISO, of the document
+    start: int  # code points in the document's text
+    end: int
+    exact: bool  # the same text, letter for letter
+
+
+@dataclass(frozen=True, slots=True)
 class Citation:
     """Where a quote stands: document.text[start:end] == quote."""
 
@@ -45,6 +57,7 @@ class Citation:
     quote: str  # verbatim
     sentence: str  # the sentence or sentences around the quote, verbatim
     sentence_start: int  # code points in the document's text
+    copies: tuple[CopyPlace, ...] = ()  # of the passage that the quote is from
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,7 @@ class ReadPassage:
     end: int
     text: str
     score: float  # 0..1, of the search
+    copies: tuple[CopyPlace, ...] = ()  # by date, then path
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +228,7 @@ def cite(hit: Hit, reading: Reading) -> Citation:
         quote=hit.text[reading.start : reading.end],
         sentence=hit.text[first:last],
         sentence_start=hit.start + first,
+        copies=tuple(map(_copy_place, hit.copies)),
     )
 
 
@@ -226,4 +241,21 @@ def as_read(hit: Hit) -> ReadPassage:
         end=hit.end,
         text=hit.text,
         score=hit.score,
+        copies=tuple(map(_copy_place, hit.copies)),
     )
+
+
+def _copy_place(copy: Copy) -> CopyPlace:
+    return CopyPlace(
+        document=copy.document.path,
+        title=copy.document.title,
+        date=copy.document.date,
+        start=copy.start,
+        end=copy.end,
+        exact=copy.exact,
+    )
+
+
+def documents_beside(place: Citation | ReadPassage) -> int:
+    """How many other documents have a copy."""
+    return len({copy.document for copy in place.copies} - {place.document})

@@ -836,7 +836,7 @@ def test_an_index_of_another_format_or_damaged_is_told_with_the_remedy(
     connection.execute("UPDATE manifest SET value = '99' WHERE key = 'schema'")
     connection.commit()
     connection.close()
-    with pytest.raises(IndexUnavailable, match=r"format 99, .* reads 1; delete that folder"):
+    with pytest.raises(IndexUnavailable, match=r"format 99, .* reads 2; delete that folder"):
         PassageIndex.open(opened.path, embedder=counting)
     (opened.path / CATALOG_NAME).write_bytes(b"not a database at all, not at all")
     with pytest.raises(IndexUnavailable, match="damaged; delete that folder and sync again"):
