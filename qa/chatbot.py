@@ -254,8 +254,3 @@ def _copy_place(copy: Copy) -> CopyPlace:
         end=copy.end,
         exact=copy.exact,
     )
-
-
-def documents_beside(place: Citation | ReadPassage) -> int:
-    """How many other documents have a copy."""
-    return len({copy.document for copy in place.copies} - {place.document})

@@ -34,7 +34,6 @@ from qa.chatbot import (
     Conversation,
     CopyPlace,
     ReadPassage,
-    documents_beside,
 )
 from qa.doctor import examine, installed
 
@@ -377,7 +376,7 @@ def _print_copies(citation: Citation) -> None:
     copies = citation.copies
     if not copies:
         return
-    beside = documents_beside(citation)
+    beside = len({copy.document for copy in copies} - {citation.document})
     where = f"in {beside:,} other document{'s'[: beside != 1]}" if beside else "elsewhere in it"
     print(f"    The passage also stands {where}:")
     for copy in copies[:COPIES]:

@@ -179,12 +179,10 @@ def _copies(place: Citation | ReadPassage) -> str:
     """Where else the passage stands, to be unfolded."""
     if not place.copies:
         return ""
-    from qa.chatbot import documents_beside
-
-    beside = documents_beside(place)
+    beside = len({copy.document for copy in place.copies} - {place.document})
     where = f"in {_count(beside, 'other document')}" if beside else "elsewhere in this document"
     listed = [
-        f"<li>{_place(copy)}{'' if copy.exact else ' with small changes'}</li>"
+        f"<li>{_place(copy)}{'' if copy.exact else 'with small changes'}</li>"
         for copy in place.copies[:COPIES]
     ]
     if len(place.copies) > COPIES:
