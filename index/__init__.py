@@ -12,11 +12,12 @@ from index.errors import (
     ReadbackError,
     ReaderError,
 )
-from index.passage_index import Hit, IndexStats, PassageIndex
+from index.passage_index import Copy, Hit, IndexStats, PassageIndex
 from index.passages import Passage
 from index.sync import SyncReport
 
 __all__ = [
+    "Copy",
     "Document",
     "DocumentError",
     "DocumentInfo",

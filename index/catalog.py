@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents import Document, DocumentInfo
+from index.duplicates import band_keys
 from index.errors import IndexUnavailable, IndexUnreadable
 from index.generations import CATALOG_NAME, REMEDY, look, unwritable
 from index.passages import Passage
@@ -34,6 +35,15 @@ SCHEMA_VERSION = "2"
 BUSY_SECONDS = 30.0  # how long a transaction waits for that of another process
 MAX_TERMS = 64  # of a question that are looked up
 
+# By what copies of a passage are found.
+_BAND_TABLES = (
+    """CREATE TABLE bands (
+        passage INTEGER NOT NULL REFERENCES passages (id),
+        key INTEGER NOT NULL,                   -- see duplicates.band_keys
+        PRIMARY KEY (passage, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX bands_by_key ON bands (key)",
+)
 _TABLES = (
     "CREATE TABLE manifest (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     """CREATE TABLE files (
@@ -68,6 +78,7 @@ _TABLES = (
     """CREATE VIRTUAL TABLE words USING fts5 (
         title, text, tokenize = 'porter unicode61 remove_diacritics 2'
     )""",
+    *_BAND_TABLES,
 )
 _SELECT_DATED = (
     "SELECT p.id FROM passages p JOIN documents d ON d.id = p.document"
@@ -340,6 +351,21 @@ class Snapshot:
             for number, *info, start, end, text, vector in rows
         }
 
+    def copy_candidates(
+        self, number: int, *, limit: int, after: str | None = None, before: str | None = None
+    ) -> list[int]:
+        """Ids of at most so many other passages that may be copies of one.
+
+        Of dated documents only when `after` or `before` (yyyy-mm-dd) is given.
+        """
+        only = f" AND EXISTS ({_SELECT_DATED} AND p.id = other.passage)" if after or before else ""
+        rows = self._connection.execute(
+            "SELECT DISTINCT other.passage FROM bands one JOIN bands other ON other.key = one.key"
+            f" WHERE one.passage = ? AND other.passage != one.passage{only} LIMIT ?",
+            (number, *((after, before) if only else ()), limit),
+        )
+        return [candidate for (candidate,) in rows]
+
     def existing(self, ids: Sequence[int]) -> set[int]:
         """Those of the ids that passages have."""
         query = "SELECT id FROM passages WHERE id IN (SELECT value FROM json_each(?))"
@@ -469,6 +495,15 @@ class Writer(Snapshot):
             "INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)",
             ((number, document.title, passage.text) for number, passage in numbered),
         )
+        self._put_bands([(number, passage.text) for number, passage in numbered])
+
+    def _put_bands(self, numbered: Sequence[tuple[int, str]]) -> None:
+        """Stores by what the copies of passages are found; takes ids and texts."""
+        found = zip(numbered, band_keys(text for _, text in numbered), strict=True)
+        self._connection.executemany(
+            "INSERT INTO bands VALUES (?, ?)",
+            ((number, key) for (number, _), keys in found for key in keys),
+        )
 
     def remove(self, path: str) -> bool:
         """Removes a document and its passages; False when there was none.
@@ -498,6 +533,7 @@ class Writer(Snapshot):
         documents = f"SELECT id FROM documents WHERE {column} = ?"
         passages = f"SELECT id FROM passages WHERE document IN ({documents})"
         execute(f"DELETE FROM words WHERE rowid IN ({passages})", (value,))
+        execute(f"DELETE FROM bands WHERE passage IN ({passages})", (value,))
         execute(f"DELETE FROM passages WHERE document IN ({documents})", (value,))
         execute(f"DELETE FROM documents WHERE {column} = ?", (value,))
 

@@ -40,6 +40,7 @@ from index.catalog import (
     check_format,
 )
 from index.documents import Document, DocumentInfo, each_document, read_bytes
+from index.duplicates import Wording
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import DocumentError, FolderError, IndexUnavailable, QuestionError
 from index.generations import CATALOG_NAME, REMEDY, unwritable
@@ -59,6 +60,7 @@ from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
 CANDIDATES = 100  # passages taken from each of the two lists, at least
 MAX_QUESTION = 2_000  # characters
+MAX_COPIES = 1_000  # of a passage that are looked at
 MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"  # who holds the lock; of a dead holder it tells nothing
@@ -68,6 +70,16 @@ SHOWN = 5  # problems that an error names
 LOCK_SECONDS = 5.0  # how long a writer waits for another
 
 Date = str | datetime.date  # yyyy-mm-dd or the thing itself
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Another place where a passage stands, in the same or nearly the same words."""
+
+    document: DocumentInfo
+    start: int  # code points in the document's text
+    end: int
+    exact: bool  # the same text, letter for letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,7 @@ class Hit:
     score: float  # 0..1: dense and bm25, each divided by the best of its list, weighted and added
     dense: float  # cosine of question and passage
     bm25: float  # 0 for a passage that BM25 did not bring
+    copies: tuple[Copy, ...] = ()  # by date, then path
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +392,10 @@ class PassageIndex:
         after: Date | None = None,
         before: Date | None = None,
     ) -> list[Hit]:
-        """The k best passages, best first, or all when they are fewer; of equal texts one.
+        """The k best passages, best first, or all when they are fewer.
 
+        Of passages that are copies of one another, exactly or nearly, the best is there and tells
+        where the others stand (at most MAX_COPIES); of equally good ones it is the earliest.
         `vector` (dimension,) spares embedding the question again. `after` and `before`, days
         that both count in, leave out documents of other days and those without a date. Raises
         QuestionError for a question that is empty or longer than MAX_QUESTION, and for a day that
@@ -403,9 +418,9 @@ class PassageIndex:
                 bm25 = dict(
                     snapshot.find_words(question, limit=wanted, after=days[0], before=days[1])
                 )
-                hits = _rank(snapshot, vector, near, bm25)
-                if len(hits) >= k or wanted == total:
-                    return hits[:k]
+                groups = _group(_rank(snapshot, vector, near, bm25), k)
+                if len(groups) == k or wanted == total:
+                    return [_with_copies(snapshot, group, days) for group in groups]
                 wanted *= 4
 
     def text(self, path: str) -> str | None:
@@ -623,6 +638,23 @@ def _trusted(vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
     return vectors
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A hit and the id of its passage."""
+
+    number: int
+    hit: Hit
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A hit and its copies."""
+
+    best: _Ranked
+    wording: Wording  # of the best
+    others: list[int]  # ids
+
+
 def _nearest(
     snapshot: Snapshot,
     vectors: VectorIndex,
@@ -645,7 +677,7 @@ def _rank(
     vector: NDArray[np.float32],  # (dimension,)
     near: list[int],  # ids
     bm25: dict[int, float],  # id -> score
-) -> list[Hit]:
+) -> list[_Ranked]:
     """Passages by the weighted sum of both scores, each divided by the best of its list."""
     stored = snapshot.passages([*dict.fromkeys([*near, *bm25])])
     dense = {number: float(passage.vector @ vector) for number, passage in stored.items()}
@@ -657,20 +689,74 @@ def _rank(
         words = bm25.get(number, 0.0) / best_bm25 if best_bm25 > 0 else 0.0
         return ALPHA * meaning + (1 - ALPHA) * words
 
-    hits: dict[str, Hit] = {}  # by text: of equal ones the best
-    for number in sorted(stored, key=lambda number: (-score(number), -dense[number], number)):
-        passage = stored[number]
-        hit = Hit(
-            document=passage.document,
-            text=passage.text,
-            start=passage.start,
-            end=passage.end,
-            score=score(number),
-            dense=dense[number],
-            bm25=bm25.get(number, 0.0),
+    hits = [
+        _Ranked(
+            number,
+            Hit(
+                document=passage.document,
+                text=passage.text,
+                start=passage.start,
+                end=passage.end,
+                score=score(number),
+                dense=dense[number],
+                bm25=bm25.get(number, 0.0),
+            ),
         )
-        hits.setdefault(passage.text, hit)
-    return list(hits.values())
+        for number, passage in stored.items()
+    ]
+    return sorted(hits, key=lambda it: (-it.hit.score, -it.hit.dense, it.number))
+
+
+def _group(ranked: list[_Ranked], k: int) -> list[_Group]:
+    """The k best that are no copies of better ones, each with those of its copies that follow.
+
+    Each of the ranked is compared with the best of the groups alone, never with what only
+    resembles its copies, so that all that is hidden is a copy of what is shown.
+    """
+    groups: list[_Group] = []
+    by_text: dict[str, _Group] = {}
+    for one in ranked:
+        group = by_text.get(one.hit.text)
+        if group is None:
+            wording = Wording.of(one.hit.text)
+            group = next((it for it in groups if wording.is_copy_of(it.wording)), None)
+        if group is not None:
+            group.others.append(one.number)
+        elif len(groups) == k:
+            break
+        else:
+            group = _Group(one, wording, [])
+            groups.append(group)
+        by_text[one.hit.text] = group
+    return groups
+
+
+def _with_copies(snapshot: Snapshot, group: _Group, days: tuple[str | None, str | None]) -> Hit:
+    """The best of a group with the places of all its copies, also of those not ranked.
+
+    Those with its very text and title are as good as it is, and the earliest of them is shown.
+    """
+    number, hit = group.best.number, group.best.hit
+    candidates = snapshot.copy_candidates(number, limit=MAX_COPIES, after=days[0], before=days[1])
+    same = {hit.text: True}  # whether a text is a copy
+    copies = [Copy(hit.document, hit.start, hit.end, exact=True)]
+    for passage in snapshot.passages([*{*candidates, *group.others}]).values():
+        if passage.text not in same:
+            same[passage.text] = group.wording.is_copy_of(Wording.of(passage.text))
+        if same[passage.text]:
+            exact = passage.text == hit.text
+            copies.append(Copy(passage.document, passage.start, passage.end, exact))
+    copies.sort(key=_place)
+    shown = next(it for it in copies if it.exact and it.document.title == hit.document.title)
+    copies.remove(shown)
+    return replace(
+        hit, document=shown.document, start=shown.start, end=shown.end, copies=tuple(copies)
+    )
+
+
+def _place(copy: Copy) -> tuple[str, str, int]:
+    """By day, undated last, then by path and where it stands."""
+    return copy.document.date or "9999-12-31", copy.document.path, copy.start
 
 
 def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path, name: str) -> list[str]:

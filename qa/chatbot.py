@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index import Embedder, Hit, PassageIndex, SyncReport
+from index import Copy, Embedder, Hit, PassageIndex, SyncReport
 from index.documents import page_of
 from index.errors import FolderError
 from index.passage_index import Date
@@ -35,6 +35,19 @@ BARE_WORDS = 2  # "Why?", "Since when?": as short as this, a question can't stan
 
 
 @dataclass(frozen=True, slots=True)
+class CopyPlace:
+    """Where else a passage stands, in the same or nearly the same words."""
+
+    document: str  # path inside the folder
+    title: str
+    date: str | None  # ISO, of the document
+    start: int  # code points in the document's text
+    end: int
+    exact: bool  # the same text, letter for letter
+    page: int | None = None  # of a PDF, from 1: where the copy starts
+
+
+@dataclass(frozen=True, slots=True)
 class Citation:
     """Where a quote stands: document.text[start:end] == quote."""
 
@@ -48,6 +61,7 @@ class Citation:
     sentence: str  # the sentence or sentences around the quote, verbatim
     sentence_start: int  # code points in the document's text
     page: int | None = None  # of a PDF, from 1: where the quote starts
+    copies: tuple[CopyPlace, ...] = ()  # of the passage that the quote is from
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class ReadPassage:
     text: str
     score: float  # 0..1, of the search
     page: int | None = None  # of a PDF, from 1: where the passage starts
+    copies: tuple[CopyPlace, ...] = ()  # by date, then path
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +237,7 @@ def cite(hit: Hit, reading: Reading) -> Citation:
         sentence=hit.text[first:last],
         sentence_start=hit.start + first,
         page=page_of(hit.document, hit.start + reading.start),
+        copies=tuple(map(_copy_place, hit.copies)),
     )
 
 
@@ -235,4 +251,17 @@ def as_read(hit: Hit) -> ReadPassage:
         text=hit.text,
         score=hit.score,
         page=page_of(hit.document, hit.start),
+        copies=tuple(map(_copy_place, hit.copies)),
+    )
+
+
+def _copy_place(copy: Copy) -> CopyPlace:
+    return CopyPlace(
+        document=copy.document.path,
+        title=copy.document.title,
+        date=copy.document.date,
+        start=copy.start,
+        end=copy.end,
+        exact=copy.exact,
+        page=page_of(copy.document, copy.start),
     )

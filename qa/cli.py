@@ -26,7 +26,15 @@ from typing import Any
 from index import PassageIndex, SyncReport
 from index.errors import FolderError, IndexUnavailable, QuestionError, ReadbackError
 from index.passage_index import check_days
-from qa.chatbot import INDEX_FOLDER, Answer, Chatbot, Citation, Conversation, ReadPassage
+from qa.chatbot import (
+    INDEX_FOLDER,
+    Answer,
+    Chatbot,
+    Citation,
+    Conversation,
+    CopyPlace,
+    ReadPassage,
+)
 from qa.doctor import examine, installed
 
 DONE, NEGATIVE, ERROR = 0, 1, 2  # negative: no answer, or problems
@@ -37,6 +45,7 @@ BIDI_CONTROLS = frozenset(
 )
 NEAREST = 3  # passages shown when the documents don't say
 HINT = 240  # characters shown of each of them
+COPIES = 3  # places shown where else a cited passage stands
 
 HERE = "the folder of documents (default: all that --index holds, else the current folder)"
 ALL = "the folder of documents (default: all that --index holds)"
@@ -410,12 +419,26 @@ def _print_answer(answer: Answer, *, timings: bool) -> None:
         print({"yes": "Yes: ", "no": "No: "}.get(answer.verdict or "", "") + printable(answer.text))
         for citation in answer.citations:
             print(f"\n  {_source(citation)} · {confidence}\n    {_one_line(citation.sentence)}")
+            _print_copies(citation)
     if timings:
         steps = answer.timings
         print(
             f"\n  embed {steps.embed:.3f} s · search {steps.search:.3f} s"
             f" · read {steps.read:.3f} s · total {steps.total:.3f} s"
         )
+
+
+def _print_copies(citation: Citation) -> None:
+    copies = citation.copies
+    if not copies:
+        return
+    beside = len({copy.document for copy in copies} - {citation.document})
+    where = f"in {beside:,} other document{'s'[: beside != 1]}" if beside else "elsewhere in it"
+    print(f"    The passage also stands {where}:")
+    for copy in copies[:COPIES]:
+        print(f"      {_source(copy)}{'' if copy.exact else ' (with small changes)'}")
+    if len(copies) > COPIES:
+        print(f"      and at {len(copies) - COPIES:,} more, which --json lists")
 
 
 def _print_findings(findings: dict[str, Any]) -> None:
@@ -428,7 +451,7 @@ def _print_findings(findings: dict[str, Any]) -> None:
     print(*map(printable, findings["problems"] or ["No problems found."]), sep="\n")
 
 
-def _source(place: Citation | ReadPassage) -> str:
+def _source(place: Citation | ReadPassage | CopyPlace) -> str:
     """Title, date, file, page and offsets on one line."""
     parts = [_one_line(place.title), place.date, _file(place.document)]
     page = f", page {place.page}" if place.page else ""

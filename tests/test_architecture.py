@@ -13,7 +13,15 @@ PATH = {  # inside a package, a module imports only those before it
     "qa": ["reader", "chatbot", "page", "doctor", "cli"],
     "qa/reader": ["model", "spans", "search", "seq2seq", "reader"],
 }
-HEAVY = {"torch", "faiss", "gradio", "transformers", "sentence_transformers", "trafilatura"}
+HEAVY = {
+    "datasketch",
+    "torch",
+    "faiss",
+    "gradio",
+    "transformers",
+    "sentence_transformers",
+    "trafilatura",
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -112,6 +112,27 @@ def test_ask_says_so_when_the_documents_do_not(run: Run, synced: Path) -> None:
     assert "ferry.md" in out
 
 
+def test_ask_tells_where_else_the_passage_stands(run: Run, papers: Path) -> None:
+    for name in ("again", "b\u202ead", "c\nut", "more"):
+        (papers / f"{name}.md").write_text(FERRY.replace("new ferry on", "new ferry late on"))
+    (papers / "ferry.md").unlink()
+    _, out = run("ask", CALLED, "--folder", papers)
+    told = out.split("The passage also stands in 3 other documents:\n")[1]
+    lines = [line.strip() for line in told.splitlines()]
+    title = "Larnvik orders a new ferry · 2024-03-14 · "
+    assert [line.split(title)[1].split(",")[0] for line in lines] == [
+        r"b\u202ead.md",
+        r"c\nut.md",
+        "more.md",
+    ]
+    assert not any("small changes" in line for line in lines)
+    for name in ("d", "e"):
+        (papers / f"{name}.md").write_text(FERRY)
+    _, out = run("ask", CALLED, "--folder", papers)
+    assert "stands in 5 other documents:" in out and "and at 2 more, which --json lists" in out
+    assert "(with small changes)" in out
+
+
 def test_ask_json_slices_back_to_the_file(run: Run, synced: Path) -> None:
     status, out = run("ask", CALLED, "--folder", synced, "--json")
     answer = json.loads(out)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from index.errors import ReadbackError
-from qa.chatbot import Answer, Citation, ReadPassage, Timings
+from qa.chatbot import Answer, Citation, CopyPlace, ReadPassage, Timings
 from qa.page import serve
 from qa.page.render import (
+    COPIES,
     LONGEST_QUESTION,
     NEAREST,
     relative_times,
@@ -77,6 +78,15 @@ def unanswered(count: int) -> Answer:
     return replace(
         answer, text=None, confidence=0.07, citations=(), passages=answer.passages * count
     )
+
+
+def copied(answer: Answer, *documents: str) -> Answer:
+    """The same, of a passage that stands in these documents as well."""
+    copies = tuple(
+        CopyPlace(document, f"Copy in {document}", "2022-04-29", 5, 84, exact=False)
+        for document in documents
+    )
+    return replace(answer, citations=(replace(answer.citations[0], copies=copies),))
 
 
 class Reading(HTMLParser):
@@ -187,6 +197,21 @@ def test_passage_of_another_document_is_not_taken_for_the_source() -> None:
     assert seen.inside["details"][0].endswith(SENTENCE)
 
 
+def test_copies_are_listed_under_the_source() -> None:
+    seen = Reading(render(copied(answered(), "a.md", "b.md", "b.md")))
+    assert seen.inside["summary"][1] == "Also in 2 other documents"
+    assert len(seen.inside["li"]) == 3
+    first = seen.inside["li"][0]
+    for part in ("Copy in a.md", "29 April 2022", "a.md, characters 5 to 84", "small changes"):
+        assert part in first
+    many = Reading(render(copied(answered(), *map(str, range(COPIES + 7)))))
+    assert len(many.inside["li"]) == COPIES + 1
+    assert many.inside["li"][-1] == "and at 7 more"
+    same = Reading(render(copied(answered(), "news/summit.md")))
+    assert same.inside["summary"][1] == "Also elsewhere in this document"
+    assert "Also" not in Reading(render(answered())).text
+
+
 def test_hostile_text_is_shown_and_is_no_markup() -> None:
     heading = render_heading("a", documents=1, passages=2, skipped=[("b", "c")])
     allowed = Reading(render(answered()) + render_question("a") + heading)
@@ -198,6 +223,7 @@ def test_hostile_text_is_shown_and_is_no_markup() -> None:
     )
     for source, times in (
         (render(hostile), 5),  # sentence, title twice, file, passage
+        (render(copied(hostile, HOSTILE)), 7),  # and the copy's title and file
         (render(replace(hostile, citations=())), 3),
         (render_question(HOSTILE), 1),
         (render_problem(HOSTILE), 1),

@@ -607,6 +607,7 @@ def test_equal_passages_are_found_once(opened: PassageIndex, folder: Path):
     opened.sync(folder)
     hits = opened.search("Which ministers agreed to buy less Russian coal?", k=8)
     assert len(hits) == 3 and len({hit.text for hit in hits}) == 3
+    assert sorted(len(hit.copies) for hit in hits) == [0, 0, 250]
 
 
 def test_questions_that_cannot_be_asked(opened: PassageIndex, folder: Path):

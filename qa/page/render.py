@@ -14,9 +14,10 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qa.chatbot import Answer, Citation, ReadPassage
+    from qa.chatbot import Answer, Citation, CopyPlace, ReadPassage
 
 NEAREST = 3  # passages listed when the documents don't say
+COPIES = 20  # places listed where else a passage stands
 LONGEST_QUESTION = 300  # characters of a question that are shown back
 
 _DAYS = "(?:mon|tues|wednes|thurs|fri|satur|sun)day"
@@ -158,13 +159,38 @@ def _passage(passage: ReadPassage) -> str:
 
 
 def _details(place: Citation | ReadPassage, body: str, *, opened: bool) -> str:
-    page = f"page {place.page:,}, " if place.page else ""
     return (
         f"<details{' open' if opened else ''}>"
-        f"<summary><cite><bdi>{plain(place.title)}</bdi></cite> {_day(place.date)}"
+        f"<summary>{_place(place)}</summary>"
+        f'<p class="passage">{body}</p>{_copies(place)}</details>'
+    )
+
+
+def _place(place: Citation | ReadPassage | CopyPlace) -> str:
+    """Title, date, file, page and offsets."""
+    page = f"page {place.page:,}, " if place.page else ""
+    return (
+        f"<cite><bdi>{plain(place.title)}</bdi></cite> {_day(place.date)}"
         f'<span class="file"><bdi>{plain(place.document)}</bdi>, '
-        f"<span>{page}characters {place.start:,} to {place.end:,}</span></span></summary>"
-        f'<p class="passage">{body}</p></details>'
+        f"<span>{page}characters {place.start:,} to {place.end:,}</span></span>"
+    )
+
+
+def _copies(place: Citation | ReadPassage) -> str:
+    """Where else the passage stands, to be unfolded."""
+    if not place.copies:
+        return ""
+    beside = len({copy.document for copy in place.copies} - {place.document})
+    where = f"in {_count(beside, 'other document')}" if beside else "elsewhere in this document"
+    listed = [
+        f"<li>{_place(copy)}{'' if copy.exact else 'with small changes'}</li>"
+        for copy in place.copies[:COPIES]
+    ]
+    if len(place.copies) > COPIES:
+        listed.append(f"<li>and at {len(place.copies) - COPIES:,} more</li>")
+    return (
+        f'<details class="copies"><summary>Also {where}</summary>'
+        f"<ul>{''.join(listed)}</ul></details>"
     )
 
 
