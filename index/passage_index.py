@@ -182,7 +182,7 @@ class PassageIndex:
 
     def embed(self, question: str) -> NDArray[np.float32]:
         """The question's vector (dimension,). Raises QuestionError as `search` does."""
-        vectors = self._get_embedder().embed([_checked(question)])  # (1, dimension)
+        vectors = self._get_embedder().embed([check_question(question)])  # (1, dimension)
         return vectors.reshape(-1)
 
     def search(
@@ -201,7 +201,7 @@ class PassageIndex:
         QuestionError for a question that is empty or longer than MAX_QUESTION, and for a day that
         is none.
         """
-        question = _checked(question)
+        question = check_question(question)
         days = check_days(after, before)
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
@@ -375,7 +375,7 @@ class PassageIndex:
         )
 
 
-def _checked(question: str) -> str:
+def check_question(question: str) -> str:
     """The question without outer white space and lone surrogates. Raises QuestionError."""
     if len(question) > MAX_QUESTION:
         raise QuestionError(

@@ -69,6 +69,13 @@ def test_help_loads_nothing_heavy() -> None:
     assert not HEAVY & set(run(sys.executable, "-c", code, cwd=ROOT).split())
 
 
+def test_a_bad_question_is_refused_before_anything_heavy_loads() -> None:
+    code = "import sys, qa.cli\nprint(qa.cli.main(['ask', ' ']), *sys.modules)"
+    status, *loaded = run(sys.executable, "-c", code, cwd=ROOT).split()
+    assert status == "2"
+    assert not HEAVY & set(loaded)
+
+
 def place(module: str) -> int:
     """Where a module stands in ORDER."""
     for package in ("qa.reader", "qa.page"):
