@@ -38,7 +38,7 @@ from index.documents import Document, DocumentInfo, load_document
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import DocumentError, IndexUnavailable, QuestionError
 from index.sync import SyncReport, missing, sync_folder, watch_folder
-from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
+from index.vectors import VECTORS_NAME, Footer, VectorIndex, build, describe, load, save
 
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
 CANDIDATES = 100  # passages taken from each of the two lists, at least
@@ -304,12 +304,18 @@ class PassageIndex:
             return self._embedder
 
     def _load_vectors(self) -> VectorIndex:
-        """What the FAISS file holds, read again when another process has replaced it."""
+        """What the FAISS file holds, read again when another process has replaced it.
+
+        A damaged one is removed, so that the next sync makes it again.
+        """
         path = self.path / VECTORS_NAME
         with self._lock:
             stamp = _stamp(path)
             if stamp != self._vectors_stamp:
                 self._vectors, self._vectors_stamp = load(path), stamp
+                if not self._vectors.catalog and stamp == _stamp(path):
+                    with suppress(OSError):
+                        path.unlink()
             return self._vectors
 
     def _extend(self, vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
@@ -324,12 +330,13 @@ class PassageIndex:
 
     def _write_vectors(self) -> None:
         """Makes the FAISS file again when it lags too far behind the catalog."""
-        vectors = self._load_vectors()
+        footer = describe(self.path / VECTORS_NAME)
         with self._read() as snapshot:
-            vectors = self._extend(vectors, snapshot)
+            if not _is_of(snapshot, footer):
+                footer = Footer()
             total = snapshot.count("passages")
-            missing = snapshot.count("passages", after=vectors.last_in_file)
-            in_vain = vectors.in_file - (total - missing)
+            missing = snapshot.count("passages", after=footer.last)
+            in_vain = footer.count - (total - missing)
             if missing + in_vain <= MAX_LAG * total:
                 return
             manifest = snapshot.manifest()
@@ -424,11 +431,16 @@ def _holder(path: Path) -> str:
 
 def _trusted(vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
     """These vectors, or none if they are of another catalog or of a state that this one lost."""
-    manifest = snapshot.manifest()
-    newer = vectors.generation > int(manifest["generation"])
-    if newer or vectors.catalog != manifest["catalog"]:
-        return VectorIndex(catalog=str(manifest["catalog"]))
+    if not _is_of(snapshot, vectors):
+        return VectorIndex(catalog=str(snapshot.manifest()["catalog"]))
     return vectors
+
+
+def _is_of(snapshot: Snapshot, vectors: VectorIndex | Footer) -> bool:
+    """Whether vectors are those of this catalog, in this state or an earlier one."""
+    manifest = snapshot.manifest()
+    earlier = vectors.generation <= int(manifest["generation"])
+    return earlier and vectors.catalog == manifest["catalog"]
 
 
 def _nearest(

@@ -125,8 +125,8 @@ def _check_owner(folder: Path, catalog: Catalog, *, prune: bool) -> None:
     """
     with catalog.read() as snapshot:
         owner = snapshot.manifest().get("folder")
-        paths = [record.path for record in snapshot.files()]
-    same = owner == _owner_name(folder, catalog.folder)
+        same = owner == _owner_name(folder, catalog.folder)
+        paths = [] if same else [record.path for record in snapshot.files()]
     if not folder.is_dir() and not (prune and same and not folder.exists()):
         raise missing(folder)
     if owner is not None and not same:
