@@ -43,13 +43,6 @@ def test_vectors_are_those_of_sentence_transformers(embedder: Embedder):
     assert np.abs(embedder.embed(texts) - expected).max() < 1e-5
 
 
-def test_the_default_needs_no_sentence_transformers():
-    code = "import sys, index; index.load_embedder().embed(['a']); print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).split()
-    assert "transformers" in loaded
-    assert not {"sentence_transformers", "sklearn"} & set(loaded)
-
-
 def test_it_needs_no_network_and_prints_nothing():
     code = """
 import socket
