@@ -287,10 +287,12 @@ class Snapshot:
     def count(self, table: str, *, after: int = 0) -> int:
         """The rows of `documents` or `passages` whose id is above `after`."""
         query = {
-            "documents": "SELECT count(*) FROM documents WHERE id > ?",
-            "passages": "SELECT count(*) FROM passages WHERE id > ?",
+            "documents": "SELECT count(*) FROM documents",
+            "passages": "SELECT count(*) FROM passages",
         }[table]
-        return int(self._connection.execute(query, (after,)).fetchone()[0])
+        if after:  # without it SQLite counts in the smallest index and reads no row
+            return int(self._connection.execute(f"{query} WHERE id > ?", (after,)).fetchone()[0])
+        return int(self._connection.execute(query).fetchone()[0])
 
     def files(self) -> list[FileRecord]:
         rows = self._connection.execute(
@@ -383,12 +385,14 @@ class Snapshot:
 
     def vectors(self, *, after: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) of all passages whose id is above `after`."""
-        rows = self._connection.execute(
-            "SELECT id, vector FROM passages WHERE id > ? ORDER BY id", (after,)
-        ).fetchall()
-        ids = np.array([number for number, _ in rows], dtype=np.int64)
-        vectors = _load_vector(b"".join(vector for _, vector in rows))
-        return ids, vectors.reshape(len(rows), -1) if rows else np.empty((0, 0), np.float32)
+        count = self.count("passages", after=after)
+        ids, vectors = np.empty(count, np.int64), np.empty((count, 0), np.float32)
+        query = "SELECT id, vector FROM passages WHERE id > ? ORDER BY id"
+        for row, (number, vector) in enumerate(self._connection.execute(query, (after,))):
+            if not row:
+                vectors = np.empty((count, len(vector) // 4), np.float32)
+            ids[row], vectors[row] = number, _load_vector(vector)
+        return ids, vectors
 
     def find_words(
         self, question: str, *, limit: int, after: str | None = None, before: str | None = None

@@ -1,7 +1,8 @@
 """Texts become unit vectors that lie close together when the texts mean the same.
 
-`Embedder` is what the index needs; `load_embedder` gives one from sentence-transformers. Not for
-the text that is embedded (`passages.embedding_text`) or for searching vectors (`vectors`).
+`Embedder` is what the index needs. The default one is computed here: sentence-transformers gives
+the same vectors, but takes seconds to import. It serves any other model. Not for the text that is
+embedded (`passages.embedding_text`) or for searching vectors (`vectors`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
 # sha256 of model.safetensors, as published at huggingface.co/sentence-transformers
 PUBLISHED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MAX_PIECES = 256  # word pieces of a text that the default embedder reads
+PIECES_AT_ONCE = 1_024  # in a batch, padding included: more than these leave the cache
 _HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
@@ -43,6 +46,59 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), dimension), each row of length 1."""
+
+
+class DefaultEmbedder:
+    """all-MiniLM-L6-v2: the mean of what BERT makes of the word pieces. Threads may share it."""
+
+    name = DEFAULT
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError or ValueError when the folder doesn't hold the model."""
+        import torch
+        from tokenizers import Tokenizer
+        from transformers import BertModel
+
+        self.model = BertModel.from_pretrained(folder, dtype=torch.float32)
+        self.model.eval()  # type: ignore[no-untyped-call]
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(MAX_PIECES)
+        self._tokenizer.no_padding()
+        self.sha256 = _weights_sha256(folder)
+        self.dimension: int = self.model.config.hidden_size
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(len(texts), dimension), each row of length 1."""
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        pieces = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        for batch in _batches([len(ids) for ids in pieces]):
+            vectors[batch] = self._embed([pieces[number] for number in batch])
+        return vectors
+
+    def _embed(self, pieces: list[list[int]]) -> NDArray[np.float32]:
+        """(len(pieces), dimension), padded to the longest."""
+        import torch
+
+        longest = max(map(len, pieces))
+        padded = torch.tensor([ids + [0] * (longest - len(ids)) for ids in pieces])  # (n, longest)
+        lengths = torch.tensor([len(ids) for ids in pieces])
+        mask = torch.arange(longest) < lengths[:, None]  # (n, longest)
+        with torch.inference_mode():
+            states = self.model(input_ids=padded, attention_mask=mask).last_hidden_state
+            total = (states.float() * mask[..., None]).sum(1)  # (n, dimension): mean but for scale
+            return torch.nn.functional.normalize(total).numpy()
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of texts whose lengths are about the same, together at most PIECES_AT_ONCE."""
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[number] > PIECES_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
 
 
 class SentenceEmbedder:
@@ -75,9 +131,11 @@ def load_embedder(name: str = DEFAULT) -> Embedder:
     `name` is a folder or a name on the Hugging Face hub. Downloaded models are used where they
     lie; only a model that was named and isn't there is fetched. Raises EmbedderError.
     """
-    folder = _default_folder() if name == DEFAULT else Path(name)
+    folder = Path(name)
     try:
         with quiet():
+            if name == DEFAULT:
+                return DefaultEmbedder(_default_folder())
             if folder.is_dir():
                 model = _load(str(folder), local_files_only=True)
             elif _HUB_NAME.fullmatch(name):

@@ -55,7 +55,7 @@ from index.sync import (
     sync_folder,
     watch_folders,
 )
-from index.vectors import VECTORS_NAME, VectorIndex, build, load, save
+from index.vectors import VECTORS_NAME, Footer, VectorIndex, build, describe, load, save
 
 ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
 CANDIDATES = 100  # passages taken from each of the two lists, at least
@@ -380,7 +380,7 @@ class PassageIndex:
 
     def embed(self, question: str) -> NDArray[np.float32]:
         """The question's vector (dimension,). Raises QuestionError as `search` does."""
-        vectors = self._get_embedder().embed([_checked(question)])  # (1, dimension)
+        vectors = self._get_embedder().embed([check_question(question)])  # (1, dimension)
         return vectors.reshape(-1)
 
     def search(
@@ -401,7 +401,7 @@ class PassageIndex:
         QuestionError for a question that is empty or longer than MAX_QUESTION, and for a day that
         is none.
         """
-        question = _checked(question)
+        question = check_question(question)
         days = check_days(after, before)
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
@@ -516,12 +516,18 @@ class PassageIndex:
             return self._embedder
 
     def _load_vectors(self) -> VectorIndex:
-        """What the FAISS file holds, read again when another process has replaced it."""
+        """What the FAISS file holds, read again when another process has replaced it.
+
+        A damaged one is removed, so that the next sync makes it again.
+        """
         path = self._catalog.place / VECTORS_NAME
         with self._lock:
             stamp = _stamp(path)
             if stamp != self._vectors_stamp:
                 self._vectors, self._vectors_stamp = load(path), stamp
+                if not self._vectors.catalog and stamp == _stamp(path):
+                    with suppress(OSError):
+                        path.unlink()
             return self._vectors
 
     def _extend(self, vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
@@ -536,12 +542,13 @@ class PassageIndex:
 
     def _write_vectors(self) -> None:
         """Makes the FAISS file again when it lags too far behind the catalog."""
-        vectors = self._load_vectors()
+        footer = describe(self._catalog.place / VECTORS_NAME)
         with self._read() as snapshot:
-            vectors = self._extend(vectors, snapshot)
+            if not _is_of(snapshot, footer):
+                footer = Footer()
             total = snapshot.count("passages")
-            missing = snapshot.count("passages", after=vectors.last_in_file)
-            in_vain = vectors.in_file - (total - missing)
+            missing = snapshot.count("passages", after=footer.last)
+            in_vain = footer.count - (total - missing)
             if missing + in_vain <= MAX_LAG * total:
                 return
             manifest = snapshot.manifest()
@@ -582,7 +589,7 @@ class PassageIndex:
                     (self.path / HOLDER_NAME).unlink()
 
 
-def _checked(question: str) -> str:
+def check_question(question: str) -> str:
     """The question without outer white space and lone surrogates. Raises QuestionError."""
     if len(question) > MAX_QUESTION:
         raise QuestionError(
@@ -631,10 +638,8 @@ def _holder(path: Path) -> str:
 
 def _trusted(vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
     """These vectors, or none if they are of another catalog or of a state that this one lost."""
-    manifest = snapshot.manifest()
-    newer = vectors.generation > int(manifest["generation"])
-    if newer or vectors.catalog != manifest["catalog"]:
-        return VectorIndex(catalog=str(manifest["catalog"]))
+    if not _is_of(snapshot, vectors):
+        return VectorIndex(catalog=str(snapshot.manifest()["catalog"]))
     return vectors
 
 
@@ -653,6 +658,13 @@ class _Group:
     best: _Ranked
     wording: Wording  # of the best
     others: list[int]  # ids
+
+
+def _is_of(snapshot: Snapshot, vectors: VectorIndex | Footer) -> bool:
+    """Whether vectors are those of this catalog, in this state or an earlier one."""
+    manifest = snapshot.manifest()
+    earlier = vectors.generation <= int(manifest["generation"])
+    return earlier and vectors.catalog == manifest["catalog"]
 
 
 def _nearest(

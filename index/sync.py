@@ -169,9 +169,9 @@ def check_owner(folder: Path, catalog: Catalog, name: str, *, prune: bool) -> No
     """
     with catalog.read() as snapshot:
         manifest = snapshot.manifest()
-        paths = [record.path for record in snapshot.files() if record.documents]
-    owner = manifest.get(_key("folder", name))
-    same = owner == _owner_name(folder, catalog.folder)
+        owner = manifest.get(_key("folder", name))
+        same = owner == _owner_name(folder, catalog.folder)
+        paths = [] if same else [record.path for record in snapshot.files() if record.documents]
     if not folder.is_dir() and not (prune and same and not folder.exists()):
         raise missing(folder)
     if name and not NAME.fullmatch(name):

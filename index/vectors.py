@@ -1,8 +1,9 @@
 """Nearest vectors by inner product: a FAISS index, kept in a file that can be made again.
 
 The file is written beside its place and renamed, and ends with a footer that tells which state of
-which catalog it holds and a checksum. A file that is missing, torn or foreign is as if empty:
-vectors that it lacks are scanned exactly. Not for what the vectors mean (`embedder`).
+which catalog it holds and the checksums. A file that is missing, torn or foreign is as if empty:
+vectors that it lacks are scanned exactly. A loaded one is mapped into memory, so that processes
+share it. Not for what the vectors mean (`embedder`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 VECTORS_NAME = "vectors.faiss"
 EXACT_UP_TO = 200_000  # vectors; above it the scan of all takes too long
+SAMPLE, ROUNDS = 64, 10  # of the k-means that finds the cells: vectors a cell, and rounds
 
-_FOOTER = struct.Struct("<8s32sQQ")  # magic, catalog, generation, last id
-_CHECKSUM = struct.Struct("<I")  # CRC-32 of all that stands before it
+_FOOTER = struct.Struct("<8s32sQQQI")  # magic, then what Footer has
+_CHECKSUM = struct.Struct("<I")  # CRC-32 of the footer
 _MAGIC = b"readback"
 _BLOCK = 2**20  # bytes
 
@@ -52,6 +54,8 @@ def approximate(count: int, dimension: int) -> faiss.Index:
         faiss.IndexFlatIP(dimension), dimension, cells, faiss.METRIC_INNER_PRODUCT
     )
     index.nprobe = max(1, cells // 16)
+    index.cp.max_points_per_centroid = SAMPLE
+    index.cp.niter = ROUNDS
     # The direct map makes `reconstruct` work.
     index.set_direct_map_type(faiss.DirectMap.Array)  # type: ignore[attr-defined]
     return index
@@ -159,6 +163,17 @@ def build(
     return VectorIndex(mapped, last_in_file=int(ids[-1]), catalog=catalog, generation=generation)
 
 
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What the file holds."""
+
+    catalog: str = ""
+    generation: int = 0  # of the catalog
+    last: int = 0  # id
+    count: int = 0  # vectors
+    checksum: int = 0  # CRC-32 of all that stands before the footer
+
+
 def save(path: Path, index: VectorIndex) -> None:
     """Writes what FAISS holds, whole or not at all. Raises OSError."""
     import faiss
@@ -176,9 +191,9 @@ def save(path: Path, index: VectorIndex) -> None:
             if index.faiss is not None:
                 writer = faiss.PyCallbackIOWriter(write)  # type: ignore[attr-defined]
                 faiss.write_index(index.faiss, writer)
-            catalog = index.catalog.encode()
-            write(_FOOTER.pack(_MAGIC, catalog, index.generation, index.last_in_file))
-            file.write(_CHECKSUM.pack(checksum))
+            facts = (index.generation, index.last_in_file, index.in_file, checksum)
+            footer = _FOOTER.pack(_MAGIC, index.catalog.encode(), *facts)
+            file.write(footer + _CHECKSUM.pack(zlib.crc32(footer)))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -192,33 +207,50 @@ def load(path: Path) -> VectorIndex:
     """What the file holds; an empty index when there is no file or it isn't whole."""
     import faiss
 
+    flags = 0 if os.name == "nt" else faiss.IO_FLAG_MMAP_IFC  # Windows can't replace mapped files
     try:
-        with path.open("rb") as file:
-            footer = _read_footer(file)
-            if footer is None:
-                return VectorIndex()
-            catalog, generation, last, size = footer
-            file.seek(0)
-            reader = faiss.PyCallbackIOReader(file.read)  # type: ignore[attr-defined]
-            index = cast("faiss.IndexIDMap2", faiss.read_index(reader)) if size else None
+        while True:
+            with path.open("rb") as file:
+                footer = _read_footer(file)
+                if footer is None or footer.checksum != _checksum_before_footer(file):
+                    return VectorIndex()
+                index = faiss.read_index(str(path), flags) if footer.count else None
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    break  # else it was replaced meanwhile
     except (OSError, RuntimeError):
         return VectorIndex()
-    return VectorIndex(index, last_in_file=last, catalog=catalog, generation=generation)
+    return VectorIndex(
+        cast("faiss.IndexIDMap2 | None", index),
+        last_in_file=footer.last,
+        catalog=footer.catalog,
+        generation=footer.generation,
+    )
 
 
-def _read_footer(file: BinaryIO) -> tuple[str, int, int, int] | None:
-    """Catalog, generation, last id and size of the part before; None unless the file is whole."""
-    checked = file.seek(0, os.SEEK_END) - _CHECKSUM.size
-    size = checked - _FOOTER.size
-    if size < 0:
+def describe(path: Path) -> Footer:
+    """What the file says it holds, in a time that doesn't grow with it; an empty one as `load`."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return _read_footer(file) or Footer()
+    return Footer()
+
+
+def _read_footer(file: BinaryIO) -> Footer | None:
+    """None unless it is whole."""
+    start = file.seek(0, os.SEEK_END) - _FOOTER.size - _CHECKSUM.size
+    if start < 0:
         return None
+    file.seek(start)
+    footer = file.read(_FOOTER.size)
+    magic, catalog, *facts = _FOOTER.unpack(footer)
+    if magic != _MAGIC or _CHECKSUM.unpack(file.read()) != (zlib.crc32(footer),):
+        return None
+    return Footer(catalog.decode(), *facts)
+
+
+def _checksum_before_footer(file: BinaryIO) -> int:
+    left = file.seek(0, os.SEEK_END) - _FOOTER.size - _CHECKSUM.size
     file.seek(0)
-    checksum, left = 0, checked
+    checksum = 0
     while left and (block := file.read(min(_BLOCK, left))):
         checksum, left = zlib.crc32(block, checksum), left - len(block)
-    expected = _CHECKSUM.unpack(file.read(_CHECKSUM.size))[0]
-    file.seek(size)
-    magic, catalog, generation, last = _FOOTER.unpack(file.read(_FOOTER.size))
-    if magic != _MAGIC or checksum != expected:
-        return None
-    return catalog.decode(), generation, last, size
+    return checksum

@@ -25,7 +25,7 @@ from typing import Any
 
 from index import PassageIndex, SyncReport
 from index.errors import FolderError, IndexUnavailable, QuestionError, ReadbackError
-from index.passage_index import check_days
+from index.passage_index import check_days, check_question
 from qa.chatbot import (
     INDEX_FOLDER,
     Answer,
@@ -229,6 +229,7 @@ def _watch(index: PassageIndex, args: argparse.Namespace) -> None:
 
 
 def _ask(args: argparse.Namespace) -> int:
+    check_question(args.question)  # before the models are loaded
     check_days(args.after, args.before)
     answer = _open_chatbot(args).ask(args.question, after=args.after, before=args.before)
     if args.json:

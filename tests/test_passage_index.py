@@ -665,6 +665,25 @@ def test_a_torn_missing_or_foreign_faiss_file_costs_nothing(
         assert file.read_bytes() != data
 
 
+def test_a_damaged_faiss_file_is_noticed_by_a_search_and_mended_by_the_next_sync(
+    opened: PassageIndex, folder: Path, embedder: Embedder
+):
+    opened.sync(folder)
+    expected = opened.search("Russian coal")
+    file = opened.path / VECTORS_NAME
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    file.unlink()
+    file.write_bytes(damaged)
+    with PassageIndex.open(opened.path, embedder=embedder) as fresh:
+        assert fresh.search("Russian coal") == expected
+        assert not file.exists()
+        fresh.sync(folder)
+        assert len(load(file)) == 3
+        assert fresh.search("Russian coal") == expected
+
+
 def test_a_faiss_file_newer_than_the_catalog_is_not_trusted(
     opened: PassageIndex, folder: Path, counting: CountingEmbedder
 ):

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from index import vectors
-from index.vectors import VectorIndex, approximate, build, choose, exact, load, save
+from index.vectors import (
+    Footer,
+    VectorIndex,
+    approximate,
+    build,
+    choose,
+    describe,
+    exact,
+    load,
+    save,
+)
 
 CATALOG = "0123456789abcdef" * 2
 
@@ -122,6 +132,9 @@ def test_a_file_holds_what_was_saved(tmp_path: Path, count: int):
     assert stored_ids.tolist() == ids.tolist()
     assert stored.tolist() == rows.tolist() or not count
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
+    told = describe(tmp_path / "v")
+    assert (told.catalog, told.generation) == (CATALOG, 5)
+    assert (told.last, told.count) == (index.last, count)
 
 
 def test_a_missing_torn_or_damaged_file_is_as_if_empty(tmp_path: Path):
@@ -129,10 +142,11 @@ def test_a_missing_torn_or_damaged_file_is_as_if_empty(tmp_path: Path):
     assert len(load(path)) == 0
     save(path, made(50)[0])
     whole = path.read_bytes()
-    assert len(load(path)) == 50
+    assert len(load(path)) == describe(path).count == 50
     for size in [*range(0, len(whole), 331), len(whole) - 1]:
         path.write_bytes(whole[:size])
         assert len(load(path)) == 0, size
+        assert describe(path) == Footer(), size
     for place in [*range(0, len(whole), 97), *range(len(whole) - 60, len(whole))]:
         damaged = bytearray(whole)
         damaged[place] ^= 1
@@ -141,6 +155,17 @@ def test_a_missing_torn_or_damaged_file_is_as_if_empty(tmp_path: Path):
     path.unlink()
     path.mkdir()
     assert len(load(path)) == 0
+
+
+def test_a_loaded_file_may_be_replaced(tmp_path: Path):
+    path = tmp_path / "v"
+    save(path, made(50)[0])
+    old = load(path)
+    index, _, rows = made(60)
+    save(path, index)
+    assert len(load(path)) == 60
+    assert len(old) == 50 and np.array_equal(old.file_vectors()[1], unit(50))
+    assert np.array_equal(load(path).file_vectors()[1], rows)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
