@@ -200,7 +200,7 @@ def prepare(
 
 def last_states(log: Path) -> tuple[dict[str, str] | None, dict[str, str] | None, int]:
     """The state last committed, the one that may have been, and how many commits are known."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
     told = [number for number, line in enumerate(lines) if line == "committed"]
     committed = json.loads(lines[told[-1] - 1]) if told else None
     intended = json.loads(lines[-1]) if lines and lines[-1] != "committed" else committed

@@ -1,4 +1,4 @@
-"""The index of a folder: `sync` brings it up to date, `search` finds passages for a question.
+"""The index of folders: `sync` brings it up to date, `search` finds passages for a question.
 
 The one class of this package that others use. It lives in a folder of its own: the catalog (the
 truth), the FAISS file (made from it), the writer's lock and who holds it; after a rebuild the first

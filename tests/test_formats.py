@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
 
 import docx
 import pytest
@@ -20,6 +22,7 @@ from index import documents, worker
 from index.documents import (
     SUFFIXES,
     Document,
+    each_document,
     file_of,
     find_document,
     load_document,
@@ -319,6 +322,21 @@ def test_no_more_than_so_many_documents_are_taken_from_a_file(monkeypatch: pytes
     assert len(found.documents) == 3
     assert [path for path, _ in found.skipped] == ["a.csv"]
     assert "first 3 documents" in found.skipped[0][1]
+
+
+def test_the_limit_of_time_leaves_out_what_the_caller_does(monkeypatch: pytest.MonkeyPatch):
+    table = make_csv([["text"], *[["Words."]] * 5])
+    now = 0.0
+    monkeypatch.setattr(documents, "time", SimpleNamespace(monotonic=lambda: now))
+    found = []
+    for document in each_document(table, name="a.csv"):
+        found.append(document)
+        now += 2 * documents.MAX_SECONDS
+    assert len(found) == 5 and all(isinstance(item, Document) for item in found)
+    ticks = itertools.count(0, 400)  # seconds that pass while each document is read
+    monkeypatch.setattr(documents, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    *found, last = each_document(table, name="a.csv")
+    assert len(found) == 2 and isinstance(last, tuple) and "first 2 documents" in last[1]
 
 
 def test_the_file_of_a_document_is_found_even_below_a_folder_named_like_an_archive():
