@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from index.errors import DocumentError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 64 * 2**20  # characters
 MAX_HTML = 8 * 2**20  # characters; its parsers take more than linear time
+MAX_ELEMENTS = 100_000  # of a page whose main text is looked for, which takes time for each
+MAX_DEPTH = 250  # of such a page: libxml2 drops what comes after the 256th open element
 PLAIN = (".txt", ".md")
 HTML = (".html", ".htm")
 SUFFIXES = (*PLAIN, *HTML, ".pdf", ".docx", ".eml")
@@ -153,7 +156,10 @@ def _decode_by_detection(data: bytes) -> str:
 
 
 def _read_html(html: str) -> Extract:
-    """Main text, title, date and author of a page, as trafilatura finds them."""
+    """Main text, title, date and author of a page, as trafilatura finds them.
+
+    Of a page past MAX_ELEMENTS or MAX_DEPTH it is all the text that is not hidden.
+    """
     import trafilatura
     from trafilatura.settings import Document as Page
 
@@ -162,6 +168,8 @@ def _read_html(html: str) -> Extract:
     tree = trafilatura.load_html(html)
     if tree is None:
         raise DocumentError("it holds no HTML")
+    if _is_too_much(tree):
+        return _read_tags(html)
     _free_captions(tree)
     page = trafilatura.bare_extraction(
         tree,
@@ -173,6 +181,61 @@ def _read_html(html: str) -> Extract:
     if not isinstance(page, Page) or not page.text:
         raise DocumentError("it holds no main text")
     return Extract(sound(page.text), one_line(page.title), page.date or None, one_line(page.author))
+
+
+def _is_too_much(tree: Any) -> bool:
+    """Whether an lxml tree has more elements or is deeper than main text is looked for in."""
+    from lxml.etree import iterwalk
+
+    count = depth = 0
+    for event, _ in iterwalk(tree, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        count += event == "start"
+        if count > MAX_ELEMENTS or depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _read_tags(html: str) -> Extract:
+    """The title and all the text of a page, its tags taken one by one and not as a tree."""
+    tags = _Tags()
+    tags.feed(html)
+    tags.close()
+    lines = (" ".join(line.split()) for line in "".join(tags.text).split(_BREAK))
+    return Extract(sound("\n\n".join(filter(None, lines))), one_line("".join(tags.title)))
+
+
+_BREAK = "\0"  # between paragraphs; no decoded text holds it
+_HIDDEN = frozenset({"script", "style", "template", "noscript"})
+_INLINE = frozenset("a abbr b bdi cite code em font i mark q s small span strong sub sup u".split())
+
+
+class _Tags(HTMLParser):
+    """Gathers what stands between the tags of a page, as far as a reader sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.title: list[str] = []
+        self._hidden: str | None = None  # the tag that hides what follows
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if self._hidden is None and (tag in _HIDDEN or tag == "title"):
+            self._hidden = tag
+        elif tag not in _INLINE:
+            self.text.append(_BREAK)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = None
+        elif tag not in _INLINE:
+            self.text.append(_BREAK)
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden is None:
+            self.text.append(data)
+        elif self._hidden == "title":
+            self.title.append(data)
 
 
 def _free_captions(tree: Any) -> None:

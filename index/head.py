@@ -101,6 +101,8 @@ def bare(line: str) -> str:
 
 def is_links(line: str) -> bool:
     """Whether a line holds links and nothing else."""
+    if "//" not in line and "www." not in line:  # most lines by far
+        return not line.strip()
     return all(_LINK.fullmatch(word) for word in line.split())
 
 
@@ -202,10 +204,12 @@ def _read_front_matter(text: str) -> tuple[int, dict[str, str]]:
 
     try:
         values = yaml.safe_load(match[1])
+        # Not a text between two rules. A key may be a number that is too long to write.
+        is_meta = isinstance(values, dict) and not any(" " in str(key) for key in values)
     except Exception:  # it is untrusted input, and the parser raises what it likes
         return 0, {}
-    if not isinstance(values, dict) or any(" " in str(key) for key in values):
-        return 0, {}  # a text between two rules
+    if not is_meta:
+        return 0, {}
     meta = {key: one_line(values.get(key)) for key in ("title", "author")}
     meta["date"] = read_date(values.get("date"))
     return match.end(), {key: value for key, value in meta.items() if value}

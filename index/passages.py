@@ -9,9 +9,10 @@ import functools
 import itertools
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from index.documents import Document
@@ -49,7 +50,7 @@ def split_passages(document: Document) -> list[Passage]:
     """
     text = document.text
     spans = paragraphs(text, skip=_clutter(document)) or paragraphs(text)
-    parts = [part for span in spans for part in _cut(text, span)]
+    parts = [part for window, at in _tokenized(text, spans) for part in _cut(text, window, at)]
     return [Passage(start, end, text[start:end]) for start, end in _merge(text, parts)]
 
 
@@ -91,13 +92,12 @@ def _clutter(document: Document) -> Callable[[int, str], bool]:
     head = read_head(document.text)
 
     def is_clutter(start: int, line: str) -> bool:
-        return (
-            start < head.body
-            or start in head.lines
-            or is_links(line)
-            or bare(line[: 2 * MAX_TITLE])[:MAX_TITLE] == document.title
-            or _CREDIT.fullmatch(line[: 2 * MAX_TITLE]) is not None
-        )
+        if start < head.body or start in head.lines or is_links(line):
+            return True
+        if document.title in line and bare(line[: 2 * MAX_TITLE])[:MAX_TITLE] == document.title:
+            return True
+        may_be_credit = " by " in line or "contributed" in line  # spares many lines the regex
+        return may_be_credit and _CREDIT.fullmatch(line[: 2 * MAX_TITLE]) is not None
 
     return is_clutter
 
@@ -169,30 +169,48 @@ _STOP = re.compile(  # with closing quotation marks and brackets; the second of 
 _SPACE = re.compile(r"\s+")
 
 
-def _cut(text: str, span: Span) -> list[_Part]:
-    """A paragraph, cut into parts that fit a passage."""
+def _tokenized(text: str, spans: list[Span]) -> Iterator[tuple[Span, list[int]]]:
+    """Parts of paragraphs of at most WINDOW characters, and where the word pieces of each start.
 
-    def places(start: int, end: int) -> list[int]:
-        return [start + place for place in word_pieces(text[start:end])]
+    The tokenizer sees short paragraphs together: line breaks set them apart, so their pieces are
+    the same.
+    """
+    done = 0
+    while done < len(spans):
+        start, end = spans[done]
+        if end - start > WINDOW:
+            yield from ((window, _places(text, *window)) for window in _windows(text, start, end))
+            done += 1
+            continue
+        stop = bisect_right(spans, start + WINDOW, lo=done, key=itemgetter(1))
+        at = _places(text, start, spans[stop - 1][1])
+        for start, end in spans[done:stop]:
+            yield (start, end), at[bisect_left(at, start) : bisect_left(at, end)]
+        done = stop
 
-    parts: list[_Part] = []
-    for start, end in _windows(text, *span):
-        at = places(start, end)
-        if not _fits(start, end, len(at)):
-            ends = [stop for _, stop in _sentences(text, start, end)]
-            while not _fits(start, end, len(at)):
-                stop = _cutting_point(text, start, end, at, ends)
-                count = bisect_left(at, stop)
-                rest = at[count:]
-                if _in_word(text, stop) and at[count - 1 : count + 1] != [stop - 1, stop]:
-                    # Halves of a word may count more pieces than the whole.
-                    while (count := len(places(start, stop))) > MAX_PIECES:
-                        stop = (start + stop) // 2
-                    rest = places(stop, end)
-                parts.append((*_trim(text, start, stop), count))
-                start, at = _trim(text, stop, end)[0], rest
-        parts.append((start, end, len(at)))
-    return parts
+
+def _places(text: str, start: int, end: int) -> list[int]:
+    """Where in the text each word piece between two places starts."""
+    return [start + place for place in word_pieces(text[start:end])]
+
+
+def _cut(text: str, window: Span, at: list[int]) -> Iterator[_Part]:
+    """A paragraph or a window of one, cut into parts that fit a passage."""
+    start, end = window
+    if not _fits(start, end, len(at)):
+        ends = [stop for _, stop in _sentences(text, start, end)]
+        while not _fits(start, end, len(at)):
+            stop = _cutting_point(text, start, end, at, ends)
+            count = bisect_left(at, stop)
+            rest = at[count:]
+            if _in_word(text, stop) and at[count - 1 : count + 1] != [stop - 1, stop]:
+                # Halves of a word may count more pieces than the whole.
+                while (count := len(_places(text, start, stop))) > MAX_PIECES:
+                    stop = (start + stop) // 2
+                rest = _places(text, stop, end)
+            yield (*_trim(text, start, stop), count)
+            start, at = _trim(text, stop, end)[0], rest
+    yield (start, end, len(at))
 
 
 def _fits(start: int, end: int, count: int) -> bool:
@@ -211,12 +229,18 @@ def _cutting_point(text: str, start: int, end: int, at: list[int], ends: list[in
     """
     limit = min([start + MAX_CHARACTERS, *at[MAX_PIECES : MAX_PIECES + 1]])
     goal = len(at) / max(1, math.ceil(len(at) / MAX_PIECES))
+
+    def rank(place: int) -> tuple[float, int, int]:
+        # The nearest to the goal; of two the first; within one long piece the last.
+        pieces = bisect_left(at, place)
+        return abs(pieces - goal), pieces, -place
+
     stops = (match.end() for match in _STOP.finditer(text, start, limit))
     spaces = (match.start() for match in _SPACE.finditer(text, start + 1, limit))
     words = (place for place in at[1 : MAX_PIECES + 1] if not _in_word(text, place))
     for choice in (ends, stops, spaces, words):
         if usable := [place for place in choice if start < place <= limit and place < end]:
-            return min(usable, key=lambda place: abs(bisect_left(at, place) - goal))
+            return min(usable, key=rank)
     return limit
 
 
