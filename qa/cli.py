@@ -281,7 +281,7 @@ def _verify(args: argparse.Namespace) -> int:
     if args.json:
         _print_json({"problems": problems})
     elif problems:
-        print(*map(printable, problems), sep="\n")
+        print(*map(_file, problems), sep="\n")  # they name files
     else:
         print("Every stored offset and hash agrees with the files.")
     return NEGATIVE if problems else DONE

@@ -18,6 +18,7 @@ from index.vectors import VECTORS_NAME
 
 ROOT = Path(__file__).parent.parent
 ASKERS = 32
+PATIENCE = 300.0  # seconds until a wait is given up
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_readers_in_other_processes_see_whole_states_and_the_newest(
         put(version)
     (folder / "stop").touch()
     for reader in readers:
-        out, _ = reader.communicate()
+        out, _ = reader.communicate(timeout=PATIENCE)
         assert reader.returncode == 0
         count, newest = out.splitlines()[-1].split()
         assert int(count) > 1 and newest == "version24"
@@ -155,7 +156,7 @@ def test_many_askers_get_no_error_while_it_syncs(opened: PassageIndex, folder: P
 
     def ask(number: int) -> None:
         try:
-            started.wait()
+            started.wait(PATIENCE)
             while not done.is_set() or not answers[number]:
                 # Neither documents 0 to 9 nor the questions change.
                 same = number % 10
@@ -168,7 +169,7 @@ def test_many_askers_get_no_error_while_it_syncs(opened: PassageIndex, folder: P
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(ASKERS)]
     for thread in threads:
         thread.start()
-    started.wait()
+    started.wait(PATIENCE)
     try:
         for turn in range(6):
             for number in range(10, 40):
@@ -183,7 +184,8 @@ def test_many_askers_get_no_error_while_it_syncs(opened: PassageIndex, folder: P
     finally:
         done.set()
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
     assert errors == []
     assert min(answers) > 0
     assert opened.verify(folder) == []
@@ -203,7 +205,8 @@ def test_writers_in_threads_take_turns(opened: PassageIndex, folder: Path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
     assert errors == []
     assert opened.verify(folder) == []
 

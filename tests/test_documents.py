@@ -227,3 +227,19 @@ def test_html_is_decoded_as_it_declares():
 def test_html_without_text_is_a_document_error(page: str):
     with pytest.raises(DocumentError):
         parse(page, "a.html")
+
+
+@pytest.mark.parametrize(
+    "page", ["<div>" * 3_000 + "{}</div>", "<p>" * 110_000 + "{}", "<font>" * 300 + "<p>{}"]
+)
+def test_a_page_of_absurd_size_or_nesting_keeps_its_text(page: str):
+    head = "<html><head><title>Nests &amp; more</title><style>p {}</style></head><body>"
+    text = "<p>Before.</p>" + page.format("Deep <b>words</b>.") + "<script>no()</script><p>After."
+    found = parse_document((head + text).encode(), name="a.html")
+    assert found.title == "Nests & more"
+    assert found.text == "Before.\n\nDeep words.\n\nAfter."
+
+
+def test_front_matter_with_a_key_too_long_to_write_is_text():
+    found = parse_document(b"---\n? 0x" + b"f" * 9_000 + b"\n: a\n---\nWords.", name="a.md")
+    assert found.text.endswith("Words.") and found.title

@@ -1,12 +1,15 @@
 """Documents become passages: exact slices, without clutter, that fit the embedder's window."""
 
+import hashlib
 import re
+from pathlib import Path
 
 import pytest
 
 from index.documents import Document, parse_document
 from index.passages import (
     MAX_PIECES,
+    SPLITTER_VERSION,
     embedding_text,
     paragraphs,
     sentence_around,
@@ -46,6 +49,7 @@ HARD_TEXTS = {
     + "one\u2028two\x0bthree\x85four\u00a0five\n\n\u3000six\x1c\n\nseven",
     "table": "| Item | Sum |\n|------|-----|\n| Aid | 100 billion |\n\nText.",
     "article": ARTICLE,
+    "one word to the tokenizer": "a\x0b" * 20_000,
 }
 
 
@@ -180,3 +184,15 @@ def test_paragraphs_are_trimmed_and_lie_in_order():
     text = "  one two \n\t\n\n three\r\n\r\n--\r\nfour  "
     assert [text[start:end] for start, end in paragraphs(text)] == ["one two", "three", "four"]
     assert paragraphs("") == paragraphs(" \n ") == []
+
+
+def test_the_sample_corpus_is_cut_as_this_version_of_the_splitter_says():
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parent.parent / "corpus").rglob("*.md")):
+        source = parse_document(path.read_bytes(), name=path.name)
+        digest.update(repr([(p.start, p.end) for p in split_passages(source)]).encode())
+    assert (SPLITTER_VERSION, digest.hexdigest()[:16]) == ("2", "546031f395582367")
+
+
+def test_what_is_one_word_to_the_tokenizer_is_cut_by_its_length():
+    assert len(texts("a\x0b" * 20_000)) == 20
