@@ -46,14 +46,14 @@ def exact(dimension: int) -> faiss.Index:
 
 
 def approximate(count: int, dimension: int) -> faiss.Index:
-    """Compares with the vectors of the nearest sixteenth of its cells (an inverted file)."""
+    """Compares with the vectors of the nearest eighth of its cells (an inverted file)."""
     import faiss
 
     cells = 4 * math.isqrt(count)
     index = faiss.IndexIVFFlat(
         faiss.IndexFlatIP(dimension), dimension, cells, faiss.METRIC_INNER_PRODUCT
     )
-    index.nprobe = max(1, cells // 16)
+    index.nprobe = max(1, cells // 8)
     index.cp.max_points_per_centroid = SAMPLE
     index.cp.niter = ROUNDS
     # The direct map makes `reconstruct` work.
