@@ -23,7 +23,6 @@ from qa.chatbot import PASSAGES, join
 from qa.reader import Reader, Reading
 from qa.reader.reader import SHIPPED
 from qa.reader.search import PointerSearch
-from qa.reader.spans import keeps
 from training.examples import read_rows
 from training.mixture import SEED
 from training.prepare import held_out, statement_key
@@ -159,24 +158,18 @@ def recall(questions: list[str], answers: list[str]) -> float:
 def measure_rewriting(data: Path, size: int | None, path: Path) -> None:
     """Exact match and F1 of rewritten follow-ups, and recall with them, without, and with gold.
 
-    "Or joined" is what a conversation does: where rewriting lost a word of the follow-up, it is
-    searched together with the question before it.
+    "Joined" is what a conversation does: the follow-up together with the question before it.
     """
     cases = turns(data / "train/canard_rewrites.jsonl.gz", size)
     search = Reader.load(path).search
     assert isinstance(search, PointerSearch)
     joined = [join(turn.question, turn.history[-2]) for turn in cases]
     written = [search.rewrite(turn.question, turn.history) for turn in cases]
-    kept = [
-        new if keeps(turn.question, new) else old
-        for turn, new, old in zip(cases, written, joined, strict=True)
-    ]
     answers = [turn.answer for turn in cases]
     for name, questions in (
         ("as asked", [turn.question for turn in cases]),
         ("joined", joined),
         ("rewritten", written),
-        ("or joined", kept),
         ("reference", [turn.reference for turn in cases]),
     ):
         pairs = list(zip(questions, [turn.reference for turn in cases], strict=True))

@@ -30,7 +30,6 @@ POINTING = re.compile(
     re.IGNORECASE,
 )
 ASKING = re.compile(r"\b(?:who|whom|whose|what|when|where|which|why|how)\b", re.IGNORECASE)
-UNKNOWN = "I don't know."  # an answer in a conversation's history where there was none
 BARE_WORDS = 2  # "Why?", "Since when?": as short as this, a question can't stand alone
 
 
@@ -187,8 +186,7 @@ class Conversation:
 
     def __init__(self, chatbot: Chatbot) -> None:
         self._chatbot = chatbot
-        self._topic = ""  # the title of what was cited last
-        self._turns: list[tuple[str, str]] = []  # questions that stand alone, and their answers
+        self._topic: str | None = None  # the last question that stood alone
 
     def ask(
         self, question: str, *, after: Date | None = None, before: Date | None = None
@@ -196,20 +194,11 @@ class Conversation:
         """Answer a question in the light of those before it; ``after`` and ``before`` hold for
         this one alone. Raises QuestionError as ``Chatbot.ask``.
         """
-        standalone = question
-        if self._turns and leans_back(question):
-            standalone = self._stand_alone(question)
-        answer = self._chatbot._answer(question, standalone, after, before)
-        self._turns.append((standalone, answer.text or UNKNOWN))
-        if answer.citations:
-            self._topic = answer.citations[0].title
+        if self._topic and leans_back(question):
+            return self._chatbot._answer(question, join(question, self._topic), after, before)
+        answer = self._chatbot.ask(question, after=after, before=before)
+        self._topic = question
         return answer
-
-    def _stand_alone(self, question: str) -> str:
-        """The question with what it leans on: rewritten, or else joined with the one before it."""
-        history = [self._topic, *(text for turn in self._turns for text in turn)]
-        rewritten = self._chatbot.reader.rewrite(question, history)
-        return rewritten or join(question, self._turns[-1][0])
 
 
 def leans_back(question: str) -> bool:

@@ -105,15 +105,6 @@ class Reader:
         confidence = self._calibration.confidence(best.no_answer, best.score)
         return Reading(text[start:end], best.passage, start, end, confidence)
 
-    def rewrite(self, question: str, history: Sequence[str]) -> str | None:
-        """A follow-up as a question that stands alone, in lower case; None where it can't be.
-
-        ``history`` is what the conversation is about, then its questions and answers in turn. A
-        rewritten question that lost a word of the follow-up is none.
-        """
-        written = self.search.rewrite(question, history)
-        return written if written and spans.keeps(question, written) else None
-
     def best(self, question: str, passages: Sequence[str]) -> Best | None:
         """As ``read``, with the scores that the calibration turns into a confidence."""
         if not question.strip():

@@ -48,9 +48,6 @@ class SpanSearch(Protocol):
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
         """The best spans, best first; with ``starts_only`` they end with their first piece."""
 
-    def rewrite(self, question: str, history: Sequence[str]) -> str | None:
-        """A follow-up as a question that stands alone; None from a network that can't."""
-
 
 @dataclass(frozen=True, slots=True)
 class Source:

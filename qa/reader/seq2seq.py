@@ -60,9 +60,6 @@ class Seq2SeqSearch:
                 spans.append(Span(number, start, end, place, score))
         return Found(sorted(spans, key=lambda span: -span.score), 0.0)
 
-    def rewrite(self, question: str, history: Sequence[str]) -> None:
-        """No answer: what such a model was taught isn't known."""
-
     def encode(self, question: str, passages: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Joined states (1, S, D) and mask (1, S) of the passages, each with the question."""
         asked = self.tokenizer.encode(question, add_special_tokens=False).offsets[:QUESTION_PIECES]

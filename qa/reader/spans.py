@@ -36,11 +36,6 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
-# What a follow-up may lose when it is made to stand alone.
-LEANING = frozenset(
-    "and but so then also what about how he she it they him her them his hers its their theirs "
-    "this that these those there one ones the a an else other did do does was were is are".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +74,6 @@ def conversation(history: Sequence[str], question: str) -> str:
     """A conversation as one text: what it is about, its last turns, and the follow-up."""
     turns = [*history[:1], *history[1:][-TURNS:]]
     return " | ".join([*(turn[:TURN_CHARACTERS] for turn in turns), question])
-
-
-def keeps(question: str, rewritten: str) -> bool:
-    """Whether all words of a follow-up stand in the rewritten question that carry a meaning."""
-    words = re.findall(r"\w+", question.lower())
-    return set(words) - LEANING <= set(re.findall(r"\w+", rewritten.lower()))
 
 
 def rewriting(text: str, tokenizer: Tokenizer) -> Window:
