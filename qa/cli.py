@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -341,7 +342,12 @@ def _choose_folder(args: argparse.Namespace) -> None:
 def _open_chatbot(args: argparse.Namespace) -> Chatbot:
     """The chatbot over a freshly synced folder; files that could not be read are counted."""
     _choose_folder(args)
-    bot = Chatbot.open(args.folder, index=_index_folder(args), progress=sys.stderr.isatty())
+    gc.disable()  # importing torch and transformers makes many objects, all there to stay
+    try:
+        bot = Chatbot.open(args.folder, index=_index_folder(args), progress=sys.stderr.isatty())
+    finally:
+        gc.freeze()
+        gc.enable()
     if bot.report.skipped:
         print(
             f"readback: {len(bot.report.skipped)} files or documents could not be read;"
