@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,6 @@ def folder(tmp_path: Path) -> Path:
     for number in range(30):
         write(folder / f"{number}.md", f"topic{number} " + filler(number))
     return folder
-
-
-@pytest.fixture
-def opened(folder: Path, tmp_path: Path) -> Iterator[PassageIndex]:
-    with PassageIndex.open(tmp_path / "index", embedder=HashEmbedder()) as opened:
-        opened.sync(folder)
-        yield opened
 
 
 def filler(number: int) -> str:
@@ -148,29 +140,19 @@ def test_a_sync_makes_a_deleted_index_again(opened: PassageIndex, folder: Path):
 # Threads
 
 
-def test_many_askers_get_no_error_while_it_syncs(opened: PassageIndex, folder: Path):
-    errors: list[BaseException] = []
+def test_many_askers_get_no_error_while_it_syncs(
+    opened: PassageIndex, folder: Path, asked_meanwhile
+):
     answers = [0] * ASKERS
-    done = threading.Event()
-    started = threading.Barrier(ASKERS + 1)
 
     def ask(number: int) -> None:
-        try:
-            started.wait(PATIENCE)
-            while not done.is_set() or not answers[number]:
-                # Neither documents 0 to 9 nor the questions change.
-                same = number % 10
-                hit = opened.search(f"topic{same} {filler(same)}", k=3)[0]
-                assert hit.document.path == f"{same}.md"
-                answers[number] += 1
-        except BaseException as error:
-            errors.append(error)
+        # Neither documents 0 to 9 nor the questions change.
+        same = number % 10
+        hit = opened.search(f"topic{same} {filler(same)}", k=3)[0]
+        assert hit.document.path == f"{same}.md"
+        answers[number] += 1
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(ASKERS)]
-    for thread in threads:
-        thread.start()
-    started.wait(PATIENCE)
-    try:
+    with asked_meanwhile(ask, ASKERS):
         for turn in range(6):
             for number in range(10, 40):
                 path = folder / f"{number}.md"
@@ -181,12 +163,6 @@ def test_many_askers_get_no_error_while_it_syncs(opened: PassageIndex, folder: P
                 else:
                     path.unlink(missing_ok=True)
             opened.sync(folder)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-    assert errors == []
     assert min(answers) > 0
     assert opened.verify(folder) == []
 

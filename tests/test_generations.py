@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +37,6 @@ def folder(tmp_path: Path) -> Path:
     for number in range(6):
         write(folder / f"{number}.md", number)
     return folder
-
-
-@pytest.fixture
-def opened(folder: Path, tmp_path: Path) -> Iterator[PassageIndex]:
-    with PassageIndex.open(tmp_path / "index", embedder=HashEmbedder()) as opened:
-        opened.sync(folder)
-        yield opened
 
 
 def write(path: Path, number: int, age: int = 100) -> None:
@@ -301,30 +293,17 @@ def test_readers_use_the_old_one_until_the_new_one_takes_its_place(
         assert reader.wait() == 0
 
 
-def test_askers_get_no_error_while_generations_change(opened: PassageIndex, folder: Path):
-    errors: list[BaseException] = []
-    done = threading.Event()
+def test_askers_get_no_error_while_generations_change(
+    opened: PassageIndex, folder: Path, asked_meanwhile
+):
+    def ask(_: int) -> None:
+        assert opened.search("topic3 w3x1", k=1)[0].document.path == "3.md"
+        assert opened.stats().documents == 6
 
-    def ask() -> None:
-        try:
-            while not done.is_set():
-                assert opened.search("topic3 w3x1", k=1)[0].document.path == "3.md"
-                assert opened.stats().documents == 6
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    try:
+    with asked_meanwhile(ask, 8):
         for _ in range(2):
             rebuild(opened, folder)
             PassageIndex.rollback(opened.path)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert errors == []
 
 
 # Damage

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -754,34 +753,20 @@ def test_a_reader_picks_up_what_another_wrote(
         assert "zinc.txt" not in paths(reader.search("Which smelter makes zinc?", k=9))
 
 
-def test_many_threads_search_during_a_sync(opened: PassageIndex, folder: Path):
+def test_many_threads_search_during_a_sync(opened: PassageIndex, folder: Path, asked_meanwhile):
     opened.sync(folder)
     many(folder, 120)
-    errors: list[BaseException] = []
-    done = threading.Event()
 
-    def ask() -> None:
-        try:
-            while not done.is_set():
-                hits = opened.search("Who agreed to buy less Russian coal?", k=4)
-                assert hits[0].document.path == "coal.txt"
-                assert len({hit.text for hit in hits}) == len(hits)
-        except BaseException as error:
-            errors.append(error)
+    def ask(_: int) -> None:
+        hits = opened.search("Who agreed to buy less Russian coal?", k=4)
+        assert hits[0].document.path == "coal.txt"
+        assert len({hit.text for hit in hits}) == len(hits)
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    try:
+    with asked_meanwhile(ask, 8):
         assert len(opened.sync(folder).added) == 120
         for number in range(60):
             (folder / f"{number}.txt").unlink()
         assert len(opened.sync(folder).removed) == 60
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert errors == []
     assert opened.verify(folder) == []
 
 
