@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import re
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from index.documents import Document
+from index.errors import DocumentError
 from index.head import MAX_TITLE, bare, is_links, read_head
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ MAX_TITLE_PIECES = 40
 SHORT_PIECES = 24  # a shorter paragraph joins its neighbour
 MAX_CHARACTERS = 2_000  # of a passage; a word of any length is a single piece
 MAX_WRAP = 120  # characters; no text is wrapped wider than this
+MAX_SECONDS = 120.0  # for cutting one document
 WINDOW = 8_000  # characters that the tokenizer and sentencex see at once
 
 Span = tuple[int, int]  # start and end in code points
@@ -41,16 +44,21 @@ class Passage:
     text: str
 
 
-def split_passages(document: Document) -> list[Passage]:
+def split_passages(document: Document, *, seconds: float = MAX_SECONDS) -> list[Passage]:
     """The passages of a document, in order, without overlap.
 
     A passage is a paragraph; very short neighbours are merged, long ones are cut at the end of a
     sentence. Front matter, the title, bylines, date lines, credits and bare links are left out,
-    unless nothing else is there.
+    unless nothing else is there. Raises DocumentError when it takes longer than so many seconds.
     """
+    deadline = time.monotonic() + seconds
     text = document.text
     spans = paragraphs(text, skip=_clutter(document)) or paragraphs(text)
-    parts = [part for window, at in _tokenized(text, spans) for part in _cut(text, window, at)]
+    parts: list[_Part] = []
+    for window, at in _tokenized(text, spans):
+        parts += _cut(text, window, at)
+        if time.monotonic() > deadline:
+            raise DocumentError(f"cutting it into passages takes over {seconds:g} s; split it")
     return [Passage(start, end, text[start:end]) for start, end in _merge(text, parts)]
 
 

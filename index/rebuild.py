@@ -6,6 +6,7 @@ one (`passage_index`).
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -64,7 +65,7 @@ def _copy(old: Catalog, new: Catalog, record: FileRecord, embedder: Embedder) ->
         # Size and time are those of no file, so that it is read when that can be done.
         file = writer.put_file(record.path, record.sha256, size=0, mtime_ns=0)
         for document in snapshot.documents_of(record.path):
-            passages = split_passages(document)
+            passages = split_passages(document, seconds=math.inf)  # it was cut before
             texts = [embedding_text(document.title, passage.text) for passage in passages]
             writer.add(file, document, passages, embedder.embed(texts))
 

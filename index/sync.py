@@ -330,11 +330,12 @@ class _Run:
     def _take(self, path: str, data: bytes, stamp: _Stamp) -> None:
         """Stores a file of one document, together with others when they are enough."""
         document = parse_document(data, name=path)
+        passages = [] if self._dry_run else split_passages(document)
         self._note_read(path)
         if self._dry_run:
             self._bar.update()
             return
-        self._pending.append(_Pending(document, split_passages(document), stamp))
+        self._pending.append(_Pending(document, passages, stamp))
         if sum(len(item.passages) for item in self._pending) >= EMBED_AT_ONCE:
             self._flush()
 
@@ -380,7 +381,11 @@ class _Run:
             if not isinstance(found, Document):
                 skipped.append(found)
                 continue
-            passages = [] if self._dry_run else split_passages(found)
+            try:
+                passages = [] if self._dry_run else split_passages(found)
+            except DocumentError as error:
+                skipped.append((found.path, str(error)))
+                continue
             portion.append(_Pending(found, passages, stamp))
             count += max(1, len(passages))
             if count >= EMBED_AT_ONCE:

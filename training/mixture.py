@@ -12,7 +12,7 @@ class Share:
 
 GOLD = (  # stage 1: one passage a question
     Share("squad", 1.0),
-    Share("squad2_hard", 1.0, repeats=2),
+    Share("squad2_hard", 1.0, repeats=3),
     Share("fairytaleqa", 0.5),
     Share("squadshifts_reddit", 0.3),
     Share("squadshifts_amazon", 0.2),
@@ -26,7 +26,6 @@ OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
     Share("squad2_hard", 0.3),
     Share("qed", 0.4),
 )
-AGAIN = 0.17  # of stage 1, once more in stage 2
 STATEMENTS = ("squad", "fairytaleqa", "squadshifts_reddit", "squadshifts_amazon")
 ASKED_STATEMENTS = 4500  # questions for whole statements, made by rule
 OTHER_SPEAKER = 0.1  # of them: somebody else's name, so that there is no answer
@@ -34,7 +33,9 @@ OTHER_TOPIC = 0.1  # of them: something that nobody spoke about, likewise
 FOLLOW_UPS = 4000  # made by rule, …
 RECORDED = 2  # … beside the recorded ones, so many times
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
-NEGATIVES = 0.12  # of answerable questions, once more with another paragraph of the same article
+NEGATIVES = 0.08  # of answerable questions, once more with another paragraph of the same article
+REMOVED = 0.08  # … once more without the sentence that holds the answer
+CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
 HELD_BACK = (
     "1973 oil crisis",
     "Harvard University",

@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from training.adversarial import made as made_unanswerable
 from training.examples import (
     Example,
     align,
     contains,
-    read_examples,
     read_rows,
     write_examples,
 )
 from training.mixture import (
-    AGAIN,
     ASKED_STATEMENTS,
+    CHANGED,
     FOLLOW_UPS,
     GOLD,
     HELD_BACK,
@@ -31,6 +31,7 @@ from training.mixture import (
     NEGATIVES,
     OPEN,
     RECORDED,
+    REMOVED,
     SEED,
     STATEMENTS,
     Share,
@@ -71,6 +72,7 @@ def gold_examples(data: Path, share: Share) -> Iterator[Example]:
     examples = [example for row in rows for example in answered(row, share.name)]
     if share.name == "squad":
         examples += negatives(rows, share.name, rng)
+        examples += made_unanswerable(rows, (REMOVED, CHANGED), rng)
     for _ in range(share.repeats):
         yield from (example for example in examples if rng.random() < share.share)
 
@@ -135,8 +137,6 @@ def main() -> None:
         examples += make(args.data, share)
         print(f"{share.name:22} {len(examples) - before:7,} examples", flush=True)
     if args.stage == "open":
-        rng = random.Random(f"{SEED} again")
-        examples += [ex for ex in read_examples(args.out / "gold.jsonl.gz") if rng.random() < AGAIN]
         examples += statement_examples(args.data)
         examples += rewrite_examples(args.data)
     random.Random(SEED).shuffle(examples)

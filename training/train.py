@@ -1,4 +1,4 @@
-"""Trains the reader: ``python -m training.train EXAMPLES RUN --dev DEV``.
+"""Trains the reader: ``python -m training.train EXAMPLES… RUN``.
 
 RUN is a folder for the log and the checkpoint; run the same command again and it goes on where it
 stopped. The recipe (constants below) is explained in training/README.md.
@@ -20,6 +20,7 @@ from transformers import BertModel
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
 from training.batches import IGNORE, Batch, batches, collate, load_tokenizer
 from training.examples import read_examples
+from training.int8 import compile_rounding, with_bytes
 from training.mixture import SEED
 
 STARTED_RATE = 1.5e-4  # learning rate of what comes from the embedder
@@ -140,7 +141,7 @@ def move(batch: Batch, device: torch.device) -> Batch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("examples", type=Path)
+    parser.add_argument("examples", type=Path, nargs="+")
     parser.add_argument("run", type=Path)
     parser.add_argument("--from", dest="start", type=Path, help="an earlier run to go on from")
     parser.add_argument("--steps", type=int, default=4000)
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=STARTED_RATE)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
+    parser.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
     args = parser.parse_args()
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
@@ -174,6 +176,10 @@ def main() -> None:
         state = torch.load(args.start / checkpoint.name, weights_only=True, map_location=device)
         trainee.load_state_dict(state["trainee"])
 
+    if args.int8:
+        compile_rounding()
+        with_bytes(trainee)
+
     def save() -> None:
         temporary = checkpoint.with_suffix(".tmp")
         torch.save(
@@ -187,7 +193,7 @@ def main() -> None:
         )
         temporary.replace(checkpoint)
 
-    examples = read_examples(args.examples)
+    examples = [example for path in args.examples for example in read_examples(path)]
     rng = random.Random(SEED + step)
     jobs = batches(examples, pieces=args.pieces, limit=args.passage, seed=SEED, skip=step)
     started = saved = time.monotonic()

@@ -5,6 +5,8 @@ gives the likeliest first places; a second forces each of them along its passage
 scores every end on the way. Nothing that is not in a passage can come out.
 """
 
+import bisect
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from index.bert import Encoder
 from qa.reader.model import PointerGenerator
 from qa.reader.spans import Window, conversation, rewriting, stretch, windows
 
@@ -51,20 +54,24 @@ class SpanSearch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The encoded windows, joined: W windows of L pieces each, S = W * L."""
+    """The encoded windows, end to end: S pieces in all."""
 
     states: Tensor  # (1, S, D)
-    mask: Tensor  # (1, S)
+    mask: Tensor  # (1, S): all ones, there is no padding
     copy_ids: Tensor  # (1, S)
-    length: int  # L
+    firsts: list[int]  # where each window begins
 
 
 class PointerSearch:
     """The shipped network: its pointer gives the first places."""
 
-    def __init__(self, model: PointerGenerator, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, model: PointerGenerator, tokenizer: Tokenizer, *, in_bytes: bool = False
+    ) -> None:
+        """``in_bytes``: passages are encoded in 8-bit products."""
         self.model = model
         self.tokenizer = tokenizer
+        self._encoder = Encoder(model.encoder, in_bytes=in_bytes)
 
     @torch.inference_mode()
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
@@ -76,7 +83,7 @@ class PointerSearch:
         read = windows(question, passages, self.tokenizer)
         if not read:
             return Found([], 0.0)
-        source = encode(model, read, config.pad_token_id or 0)
+        source = self.encode(read)
         start = torch.tensor([[config.decoder_start_token_id]])
         outputs, cache = model.decode(start, source.states, source.mask, use_cache=True)
         none = torch.tensor([[[config.no_answer_token_id]]])
@@ -96,6 +103,17 @@ class PointerSearch:
         spans.sort(key=lambda span: -span.score)
         return Found(spans, float(chance.clamp(1e-9, 1 - 1e-9).logit()))
 
+    def encode(self, read: Sequence[Window]) -> Source:
+        """The states of the windows, each encoded by itself."""
+        ids = torch.tensor([piece for window in read for piece in window.ids])  # (S,)
+        lengths = [len(window.ids) for window in read]
+        segments = torch.cat([torch.arange(len(w.ids)) >= w.head for w in read]).long()  # (S,)
+        mask = torch.ones_like(ids)
+        copy_ids = self.model.copy_ids(ids, mask, segments)
+        states = self._encoder(ids, segments, lengths)  # (S, D)
+        firsts = [0, *itertools.accumulate(lengths)][:-1]
+        return Source(states[None], mask[None], copy_ids[None], firsts)
+
     def rewrite(self, question: str, history: Sequence[str]) -> str:
         """A follow-up as a question that stands alone, written freely, in lower case.
 
@@ -113,32 +131,23 @@ class PointerSearch:
         return self.tokenizer.decode(written[0].tolist())
 
 
-def encode(model: PointerGenerator, read: list[Window], pad: int) -> Source:
-    length = max(len(window.ids) for window in read)
-    ids = torch.full((1, len(read), length), pad)
-    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
-    for i, window in enumerate(read):
-        ids[0, i, : len(window.ids)] = torch.tensor(window.ids)
-        mask[0, i, : len(window.ids)] = 1
-        segments[0, i, window.head : len(window.ids)] = 1
-    return Source(*model.encode(ids, mask, segments), length)
-
-
 def first_places(
     model: PointerGenerator, outputs: Tensor, source: Source, read: list[Window]
 ) -> list[tuple[int, int, float]]:
     """The likeliest (window, piece, log-probability) at which a span may start."""
-    allowed = torch.zeros(len(read), source.length, dtype=torch.bool)
-    for i, window in enumerate(read):
-        allowed[i, window.head : window.head + len(window.starts)] = torch.tensor(window.starts)
+    allowed = torch.zeros(source.states.shape[1], dtype=torch.bool)  # (S,)
+    for first, window in zip(source.firsts, read, strict=True):
+        at = first + window.head
+        allowed[at : at + len(window.starts)] = torch.tensor(window.starts)
     scores = model.pointer_scores(outputs, source.states, source.copy_ids)
     scores = scores + model.log_gates(outputs)[1]  # the probability of copying at all
-    scores = scores[0, 0].masked_fill(~allowed.flatten(), -torch.inf)  # (S,)
+    scores = scores[0, 0].masked_fill(~allowed, -torch.inf)  # (S,)
     best = scores.topk(min(PLACES, int(allowed.sum())))
-    return [
-        (int(at) // source.length, int(at) % source.length, float(score))
-        for score, at in zip(best.values, best.indices, strict=True)
-    ]
+    found = []
+    for score, at in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+        number = bisect.bisect_right(source.firsts, at) - 1
+        found.append((number, at - source.firsts[number], score))
+    return found
 
 
 def opening(passages: Sequence[str], window: Window, piece: int, place: float) -> Span:
