@@ -4,6 +4,7 @@ ReadbackError
 ├── FolderError          the folder of documents is missing, is no folder, or holds nothing readable
 ├── DocumentError        one file can't be read
 ├── IndexUnavailable     the index can't be opened or written
+│   ├── IndexBusy        another process is writing it
 │   └── IndexUnreadable  only making it anew helps
 ├── EmbedderError        the embedder can't be loaded
 ├── QuestionError        the question is empty or too long
@@ -27,6 +28,10 @@ class DocumentError(ReadbackError):
 
 class IndexUnavailable(ReadbackError):
     """The index can't be opened or written: permissions, a lock, damage, another embedder."""
+
+
+class IndexBusy(IndexUnavailable):
+    """Another process is writing the index; it can be asked meanwhile."""
 
 
 class IndexUnreadable(IndexUnavailable):

@@ -42,7 +42,13 @@ from index.catalog import (
 from index.documents import Document, DocumentInfo, each_document, read_bytes
 from index.duplicates import Wording
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
-from index.errors import DocumentError, FolderError, IndexUnavailable, QuestionError
+from index.errors import (
+    DocumentError,
+    FolderError,
+    IndexBusy,
+    IndexUnavailable,
+    QuestionError,
+)
 from index.generations import CATALOG_NAME, REMEDY, unwritable
 from index.passages import SPLITTER_VERSION, embedding_text
 from index.rebuild import as_changes, find_lost, stored, take_over
@@ -241,8 +247,8 @@ class PassageIndex:
         `check` reads all of them; `dry_run` reports what would change and writes nothing; `prune`
         removes what is gone, however much it is; `progress` draws a bar on stderr. Raises
         FolderError when the folder is missing or holds nothing readable, unless it is to be
-        pruned, or when the index is another folder's (it then keeps what it has), and
-        IndexUnavailable when the index can't be written.
+        pruned, or when the index is another folder's (it then keeps what it has), IndexBusy when
+        another process is writing it, and IndexUnavailable when it can't be written.
         """
         if folder is not None and not dry_run:
             if Path(folder).is_dir():
@@ -571,7 +577,7 @@ class PassageIndex:
         try:
             lock.acquire()
         except Timeout as error:
-            raise IndexUnavailable(
+            raise IndexBusy(
                 f"another process{_holder(self.path / HOLDER_NAME)} is writing the index"
                 f" {self.path}; try again when it is done"
             ) from error

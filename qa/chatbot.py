@@ -14,7 +14,7 @@ from typing import Literal
 
 from index import Copy, Embedder, Hit, PassageIndex, SyncReport
 from index.documents import page_of
-from index.errors import FolderError
+from index.errors import FolderError, IndexBusy
 from index.passage_index import Date
 from index.passages import sentence_around
 from index.sync import missing
@@ -110,12 +110,18 @@ class Chatbot:
     """Answers questions from a folder of documents. May be asked from several threads."""
 
     def __init__(
-        self, folder: Path | None, index: PassageIndex, reader: Reader, report: SyncReport
+        self,
+        folder: Path | None,
+        index: PassageIndex,
+        reader: Reader,
+        report: SyncReport,
+        busy: str = "",
     ) -> None:
         self.folder = folder  # that was synced when it was opened; None: all of the index
         self.index = index
         self.reader = reader
         self.report = report  # of the sync when it was opened
+        self.busy = busy  # why there was none: another process was writing the index
 
     @classmethod
     def open(
@@ -130,8 +136,9 @@ class Chatbot:
         """Bring the index up to date with the folder and load the reader.
 
         ``index`` is the index folder (``FOLDER/.readback`` by default); with that alone, all
-        folders that it holds are brought up to date. Asked is always all that it holds. Raises
-        FolderError, IndexUnavailable, EmbedderError or ReaderError.
+        folders that it holds are brought up to date. Asked is always all that it holds. While
+        another process is writing it, its last whole state is asked. Raises FolderError,
+        IndexUnavailable, EmbedderError or ReaderError.
         """
         if folder is None and (index is None or not Path(index).is_dir()):
             raise FolderError(f"there is no index at {index}; name a folder of documents")
@@ -139,9 +146,15 @@ class Chatbot:
         if folder and not folder.is_dir():  # before an index folder is made in it
             raise missing(folder)
         passages = PassageIndex.open(index or Path(folder or ".") / INDEX_FOLDER, embedder=embedder)
-        report = passages.sync(folder, progress=progress)
+        report, busy = SyncReport(), ""
+        try:
+            report = passages.sync(folder, progress=progress)
+        except IndexBusy as error:
+            if not passages.stats().documents:
+                raise
+            busy = str(error)
         passages.embed("ready")  # loads the embedder now, not with the first question
-        return cls(folder, passages, reader or Reader.load(), report)
+        return cls(folder, passages, reader or Reader.load(), report, busy)
 
     def ask(
         self, question: str, *, after: Date | None = None, before: Date | None = None

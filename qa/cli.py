@@ -348,6 +348,8 @@ def _open_chatbot(args: argparse.Namespace) -> Chatbot:
     finally:
         gc.freeze()
         gc.enable()
+    if bot.busy:
+        print(f"readback: {bot.busy}. Until then its last whole state is asked", file=sys.stderr)
     if bot.report.skipped:
         print(
             f"readback: {len(bot.report.skipped)} files or documents could not be read;"

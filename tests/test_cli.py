@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import index.passage_index
 from benchmarks.crash import HashEmbedder
 from index import PassageIndex
 from qa.cli import main, printable
@@ -557,3 +558,21 @@ def test_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"readback {command}" in readme
         for option in re.findall(r"--[a-z-]+", help_of(capsys, command)):
             assert option == "--help" or option in readme, f"{command} {option}"
+
+
+def test_a_question_is_answered_while_another_process_writes(
+    papers: Path,
+    complaint: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(index.passage_index, "LOCK_SECONDS", 0.1)
+    (papers / "new.md").write_text("# New\n\nThe new museum opens in Odda in June.\n")
+    with PassageIndex.open(papers / ".readback") as writing, writing._writer_lock():
+        assert main(["ask", "--folder", str(papers), CALLED]) == 0
+        out, err = capsys.readouterr()
+        assert "Aurora" in out
+        assert "is writing the index" in err and err.count("\n") == 1
+    (papers / ".readback/catalog.sqlite").unlink()
+    with PassageIndex.open(papers / ".readback") as writing, writing._writer_lock():
+        assert "try again" in complaint("ask", "--folder", papers, CALLED)  # nothing is there yet
