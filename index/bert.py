@@ -11,7 +11,7 @@ Shapes: S pieces of all texts, D width, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -51,9 +51,11 @@ class ByteLinear:
 
 def has_byte_products() -> bool:
     """Whether this processor multiplies bytes quickly, and this torch knows how."""
-    capabilities = torch.cpu.get_capabilities()
+    ask: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = ask()  # empty in older versions of torch
     fast = capabilities.get("avx512_vnni") or capabilities.get("avx_vnni")
-    return bool(fast) and hasattr(torch, "_int_mm")
+    library = cast(Any, torch.backends.mkldnn)  # without it, `_int_mm` is slow
+    return bool(fast and library.is_available() and hasattr(torch, "_int_mm"))
 
 
 class Layer:
