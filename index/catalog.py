@@ -34,6 +34,7 @@ from index.passages import Passage
 SCHEMA_VERSION = "2"
 BUSY_SECONDS = 30.0  # how long a transaction waits for that of another process
 MAX_TERMS = 64  # of a question that are looked up
+VECTORS_AT_ONCE = 20_000  # read from the file
 
 # By what copies of a passage are found.
 _BAND_TABLES = (
@@ -385,14 +386,20 @@ class Snapshot:
 
     def vectors(self, *, after: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) of all passages whose id is above `after`."""
-        count = self.count("passages", after=after)
-        ids, vectors = np.empty(count, np.int64), np.empty((count, 0), np.float32)
+        empty = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        parts = list(self.vector_portions(after=after)) or [empty]
+        return np.concatenate([ids for ids, _ in parts]), np.concatenate([v for _, v in parts])
+
+    def vector_portions(
+        self, *, after: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The same, at most VECTORS_AT_ONCE at a time, so that memory holds no more."""
         query = "SELECT id, vector FROM passages WHERE id > ? ORDER BY id"
-        for row, (number, vector) in enumerate(self._connection.execute(query, (after,))):
-            if not row:
-                vectors = np.empty((count, len(vector) // 4), np.float32)
-            ids[row], vectors[row] = number, _load_vector(vector)
-        return ids, vectors
+        rows = self._connection.execute(query, (after,))
+        while portion := rows.fetchmany(VECTORS_AT_ONCE):
+            ids, vectors = zip(*portion, strict=True)
+            joined = _load_vector(b"".join(vectors))
+            yield np.array(ids, np.int64), joined.reshape(len(ids), -1)
 
     def find_words(
         self, question: str, *, limit: int, after: str | None = None, before: str | None = None

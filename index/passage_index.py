@@ -558,12 +558,12 @@ class PassageIndex:
             if missing + in_vain <= MAX_LAG * total:
                 return
             manifest = snapshot.manifest()
-            everything = snapshot.vectors()
-        built = build(
-            *everything,
-            catalog=str(manifest["catalog"]),
-            generation=int(manifest["generation"]),
-        )
+            built = build(
+                snapshot.vector_portions,
+                total,
+                catalog=str(manifest["catalog"]),
+                generation=int(manifest["generation"]),
+            )
         try:
             save(self._catalog.place / VECTORS_NAME, built)
         except OSError as error:

@@ -13,6 +13,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -144,23 +145,32 @@ class VectorIndex:
         return ids, self.faiss.reconstruct_batch(ids)
 
 
+Portions = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
+
+
 def build(
-    ids: NDArray[np.int64],  # (n,), rising
-    vectors: NDArray[np.float32],  # (n, dimension)
-    *,
-    catalog: str,
-    generation: int,
+    portions: Callable[[], Portions], count: int, *, catalog: str, generation: int
 ) -> VectorIndex:
-    """A FAISS index of these vectors, without a tail."""
+    """A FAISS index of `count` vectors, without a tail.
+
+    `portions` gives them from the start each time: ids (n,) that rise and vectors (n, dimension).
+    """
     import faiss
 
-    if not len(ids):
+    if not count:
         return VectorIndex(catalog=catalog, generation=generation)
-    index = choose(*vectors.shape)
-    index.train(vectors)
+    _, first = next(iter(portions()))
+    index = choose(count, first.shape[1])
+    if not index.is_trained:
+        cells: Any = index
+        step = max(1, count // (SAMPLE * cells.nlist))
+        index.train(np.concatenate([vectors[::step] for _, vectors in portions()]))
     mapped = faiss.IndexIDMap2(index)
-    mapped.add_with_ids(vectors, ids)
-    return VectorIndex(mapped, last_in_file=int(ids[-1]), catalog=catalog, generation=generation)
+    last = 0
+    for ids, vectors in portions():
+        mapped.add_with_ids(vectors, ids)
+        last = int(ids[-1])
+    return VectorIndex(mapped, last_in_file=last, catalog=catalog, generation=generation)
 
 
 @dataclass(frozen=True, slots=True)

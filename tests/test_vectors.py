@@ -1,5 +1,6 @@
 """Nearest vectors: equal to brute force, never a phantom, and whole or not at all on disk."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -31,10 +32,20 @@ def ids_of(count: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * 3 + 7
 
 
+def whole(ids: np.ndarray, rows: np.ndarray, generation: int = 1) -> VectorIndex:
+    """All of them in FAISS, built from portions of 100."""
+
+    def portions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for at in range(0, len(ids), 100):
+            yield ids[at : at + 100], rows[at : at + 100]
+
+    return build(portions, len(ids), catalog=CATALOG, generation=generation)
+
+
 def made(count: int, tail: int = 0) -> tuple[VectorIndex, np.ndarray, np.ndarray]:
     """An index with its last `tail` vectors outside FAISS, and all its ids and vectors."""
     ids, rows = ids_of(count), unit(count)
-    index = build(ids[: count - tail], rows[: count - tail], catalog=CATALOG, generation=5)
+    index = whole(ids[: count - tail], rows[: count - tail], generation=5)
     return index.extended(ids[count - tail :], rows[count - tail :]), ids, rows
 
 
@@ -52,7 +63,7 @@ def test_it_finds_what_brute_force_finds_in_order_and_score(count: int, tail: in
 
 def test_equal_vectors_come_in_the_order_of_their_ids():
     row = unit(1)
-    index = build(ids_of(9), np.repeat(row, 9, axis=0), catalog=CATALOG, generation=1)
+    index = whole(ids_of(9), np.repeat(row, 9, axis=0))
     assert index.search(row[0], 9)[0].tolist() == ids_of(9).tolist()
 
 
@@ -88,7 +99,7 @@ def test_among_few_the_approximate_type_finds_all(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_empty_index_finds_nothing():
-    empty = build(ids_of(0), unit(0), catalog=CATALOG, generation=1)
+    empty = whole(ids_of(0), unit(0))
     assert len(empty) == 0
     assert empty.search(unit(1)[0], 5)[0].tolist() == []
 
@@ -105,7 +116,7 @@ def test_the_approximate_type_finds_nearly_all(tmp_path: Path, monkeypatch: pyte
     count, groups = 20_000, 300  # texts lie in groups, as pure noise does not
     rows = unit(groups)[np.arange(count) % groups] + 0.5 * unit(count, seed=2)
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    save(tmp_path / "v", build(ids_of(count), rows, catalog=CATALOG, generation=1))
+    save(tmp_path / "v", whole(ids_of(count), rows))
     index = load(tmp_path / "v")
     assert index.faiss is not None and index.in_file == count
     found = 0
@@ -120,9 +131,7 @@ def test_the_approximate_type_finds_nearly_all(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_a_file_holds_what_was_saved(tmp_path: Path, count: int):
     index, ids, rows = (
-        made(count)
-        if count
-        else (build(ids_of(0), unit(0), catalog=CATALOG, generation=5), ids_of(0), unit(0))
+        made(count) if count else (whole(ids_of(0), unit(0), generation=5), ids_of(0), unit(0))
     )
     save(tmp_path / "v", index)
     found = load(tmp_path / "v")
