@@ -29,7 +29,7 @@ DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
 # sha256 of model.safetensors, as published at huggingface.co/sentence-transformers
 PUBLISHED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_PIECES = 256  # word pieces of a text that the default embedder reads
-PIECES_AT_ONCE = 512  # in a batch: more than these leave the cache
+PIECES_AT_ONCE = 1_024  # in a batch: more than these leave the cache
 _HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
