@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qa.reader import Reader
-from qa.reader.search import PointerSearch, Source
+from qa.reader.search import Source
 from qa.reader.spans import Window, windows
 
 QUESTION = "When is the first consultation planned?"
@@ -12,12 +12,6 @@ PASSAGES = [
     "We plan to hold the first consultation next year, Kishida told reporters.",
     "Scholz left Tokyo on Friday.",
 ]
-
-
-@pytest.fixture(scope="module")
-def search(reader: Reader) -> PointerSearch:
-    """In float32, whatever this processor has."""
-    return PointerSearch(reader.search.model, reader.search.tokenizer)
 
 
 def encoded(model, found: list[Window]) -> tuple[Source, int]:
@@ -60,7 +54,8 @@ def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
 
 
 @pytest.mark.parametrize("question", [QUESTION, "Where was Scholz?", "Who won the cup?"])
-def test_best_span_is_the_best_of_all(search: PointerSearch, question: str):
+def test_best_span_is_the_best_of_all(reader: Reader, question: str):
+    search = reader.search
     found = windows(question, PASSAGES, search.tokenizer)
     expected, number, first, last = brute_force(search.model, found)
     best = search.find(question, PASSAGES).spans[0]
@@ -68,14 +63,6 @@ def test_best_span_is_the_best_of_all(search: PointerSearch, question: str):
     assert (best.passage, best.start) == (window.passage, window.offsets[first][0])
     assert best.end == window.offsets[last][1]
     assert best.score == pytest.approx(expected, abs=1e-3)
-
-
-def test_eight_bits_change_little(search: PointerSearch):
-    rounded = PointerSearch(search.model, search.tokenizer, in_bytes=True)
-    exact, near = (way.find(QUESTION, PASSAGES) for way in (search, rounded))
-    assert (exact.spans[0].start, exact.spans[0].end) == (near.spans[0].start, near.spans[0].end)
-    assert near.spans[0].score == pytest.approx(exact.spans[0].score, abs=0.3)
-    assert near.no_answer == pytest.approx(exact.no_answer, abs=0.5)
 
 
 def test_spans_start_and_end_at_word_edges(reader: Reader):

@@ -127,7 +127,6 @@ def load_search(name: str | Path) -> SpanSearch:
     import torch
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from index.bert import has_byte_products
     from qa.reader.model import PointerGenerator  # registers the Auto classes
     from qa.reader.search import PointerSearch
     from qa.reader.seq2seq import Seq2SeqSearch
@@ -139,7 +138,7 @@ def load_search(name: str | Path) -> SpanSearch:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # "[SEP]" in a document is text like any other
     if isinstance(model, PointerGenerator):
-        return PointerSearch(model, tokenizer, in_bytes=has_byte_products())
+        return PointerSearch(model, tokenizer)
     return Seq2SeqSearch(model, tokenizer)
 
 

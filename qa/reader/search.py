@@ -65,13 +65,11 @@ class Source:
 class PointerSearch:
     """The shipped network: its pointer gives the first places."""
 
-    def __init__(
-        self, model: PointerGenerator, tokenizer: Tokenizer, *, in_bytes: bool = False
-    ) -> None:
-        """``in_bytes``: passages are encoded in 8-bit products."""
+    def __init__(self, model: PointerGenerator, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self._encoder = Encoder(model.encoder, in_bytes=in_bytes)
+        # Eight bits would save a seventh of the time, and lose answers that are close calls.
+        self._encoder = Encoder(model.encoder, in_bytes=False)
 
     @torch.inference_mode()
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
