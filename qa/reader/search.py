@@ -68,7 +68,7 @@ class PointerSearch:
     def __init__(self, model: PointerGenerator, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        # Eight bits would save a seventh of the time, and lose answers that are close calls.
+        # Eight bits would save a quarter of the time, and lose answers that are close calls.
         self._encoder = Encoder(model.encoder, in_bytes=False)
 
     @torch.inference_mode()
