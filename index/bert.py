@@ -31,20 +31,25 @@ class FloatLinear:
         return F.linear(rows, self.weight, self.bias)
 
 
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (N, K) as int8, and their scales (N, 1)."""
+    largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+    scale = largest.clamp_(min=1e-12).div_(127)
+    return (rows * scale.reciprocal()).round_().to(torch.int8), scale
+
+
 class ByteLinear:
     """The same in eight bits."""
 
     def __init__(self, *layers: nn.Linear) -> None:
-        weight = torch.cat([layer.weight.detach() for layer in layers])  # (M, K)
-        scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127  # (M, 1)
-        self.weight = (weight / scale).round().to(torch.int8).t()  # (K, M)
+        joined = FloatLinear(*layers)
+        weight, scale = round_rows(joined.weight)  # (M, K), (M, 1)
+        self.weight = weight.t()  # (K, M)
         self.scale = scale.t().contiguous()  # (1, M)
-        self.bias = torch.cat([layer.bias.detach() for layer in layers])  # (M,)
+        self.bias = joined.bias  # (M,)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
-        scale = largest.clamp_(min=1e-12).div_(127)  # (N, 1)
-        rounded = (rows * scale.reciprocal()).round_().to(torch.int8)
+        rounded, scale = round_rows(rows)
         product = torch._int_mm(rounded, self.weight)  # (N, M), int32
         return torch.addcmul(self.bias, product.float().mul_(scale), self.scale)
 

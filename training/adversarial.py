@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from index.passages import sentences
-from training.examples import Example, contains
+from training.examples import Example, by_article, contains
 
 NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w'’.-]+(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w'’-]+)*")
 NUMBER = re.compile(r"\b\d[\d,.]*\b")
@@ -92,9 +92,7 @@ def made(rows: list[dict], shares: tuple[float, float], rng: random.Random) -> I
 
     ``shares`` of the questions lose their sentence and get changed.
     """
-    by_title: dict[str, list[str]] = {}
-    for row in rows:
-        by_title.setdefault(row["title"], []).append(row["context"])
+    articles = by_article(rows)
     for row in rows:
         context = row["context"]
         for item in row["questions"]:
@@ -105,6 +103,6 @@ def made(rows: list[dict], shares: tuple[float, float], rng: random.Random) -> I
                 if short := removed(context, item):
                     yield Example(item["question"], (short,), "", -1, "answer removed")
                 continue
-            others = rng.choice(by_title[row["title"]])
+            others = rng.choice(articles[row["title"]])
             if question := changed(item["question"], context, others, rng):
                 yield Example(question, (context,), "", -1, "question changed")

@@ -33,6 +33,14 @@ def read_rows(path: Path) -> Iterator[dict]:
             yield json.loads(line)
 
 
+def by_article(rows: Iterable[dict]) -> dict[str, list[str]]:
+    """The paragraphs of each article."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["title"], []).append(row["context"])
+    return found
+
+
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
     count = 0
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=3) as file:

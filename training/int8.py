@@ -11,14 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from index.bert import round_rows
+
 SMALLEST = 384  # features; smaller layers gain nothing
 FEWEST = 64  # rows; likewise
-
-
-def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (N, K) as int8 and their scales (N, 1)."""
-    scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-    return (rows / scale).round().to(torch.int8), scale
 
 
 def rescale(product: Tensor, rows: Tensor, columns: Tensor, bias: Tensor | float) -> Tensor:
@@ -27,15 +23,15 @@ def rescale(product: Tensor, rows: Tensor, columns: Tensor, bias: Tensor | float
 
 def compile_rounding() -> None:
     """Make one pass over the rows of each rounding."""
-    global quantise, rescale
-    quantise = torch.compile(quantise, dynamic=True)
+    global round_rows, rescale
+    round_rows = torch.compile(round_rows, dynamic=True)
     rescale = torch.compile(rescale, dynamic=True)
 
 
 def multiply(rows: Tensor, weight: Tensor, bias: Tensor | float = 0.0) -> Tensor:
     """``rows`` (N, K) times the transpose of ``weight`` (M, K), in eight bits: (N, M)."""
-    left, left_scale = quantise(rows)
-    right, right_scale = quantise(weight)
+    left, left_scale = round_rows(rows)
+    right, right_scale = round_rows(weight)
     return rescale(torch._int_mm(left, right.t()), left_scale, right_scale.t(), bias)
 
 

@@ -17,6 +17,7 @@ from training.adversarial import made as made_unanswerable
 from training.examples import (
     Example,
     align,
+    by_article,
     contains,
     read_rows,
     write_examples,
@@ -53,14 +54,12 @@ def answered(row: dict, source: str) -> Iterator[Example]:
 
 def negatives(rows: list[dict], source: str, rng: random.Random) -> Iterator[Example]:
     """Some questions once more, with another paragraph of their article, not holding the answer."""
-    by_title: dict[str, list[str]] = {}
-    for row in rows:
-        by_title.setdefault(row["title"], []).append(row["context"])
+    articles = by_article(rows)
     for row in rows:
         for item in row["questions"]:
             if not item["answers"] or rng.random() >= NEGATIVES:
                 continue
-            other = rng.choice(by_title[row["title"]])
+            other = rng.choice(articles[row["title"]])
             if not contains(other, item["answers"]):
                 yield Example(item["question"], (other,), "", -1, source)
 
