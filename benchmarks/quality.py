@@ -158,18 +158,23 @@ def recall(questions: list[str], answers: list[str]) -> float:
 def measure_rewriting(data: Path, size: int | None, path: Path) -> None:
     """Exact match and F1 of rewritten follow-ups, and recall with them, without, and with gold.
 
-    "Joined" is what a conversation does: the follow-up together with the question before it.
+    "Titled" is what a conversation does: the follow-up together with a title, here that of the
+    conversation. "Joined" is with the question before it.
     """
     cases = turns(data / "train/canard_rewrites.jsonl.gz", size)
     search = Reader.load(path).search
     assert isinstance(search, PointerSearch)
     joined = [join(turn.question, turn.history[-2]) for turn in cases]
+    titled = [f"{turn.question} {turn.history[0]}" for turn in cases]
     written = [search.rewrite(turn.question, turn.history) for turn in cases]
+    both = [f"{text} {turn.history[0]}" for text, turn in zip(written, cases, strict=True)]
     answers = [turn.answer for turn in cases]
     for name, questions in (
         ("as asked", [turn.question for turn in cases]),
         ("joined", joined),
+        ("titled", titled),
         ("rewritten", written),
+        ("both", both),
         ("reference", [turn.reference for turn in cases]),
     ):
         pairs = list(zip(questions, [turn.reference for turn in cases], strict=True))

@@ -30,6 +30,7 @@ POINTING = re.compile(
     re.IGNORECASE,
 )
 ASKING = re.compile(r"\b(?:who|whom|whose|what|when|where|which|why|how)\b", re.IGNORECASE)
+ABOUT = re.compile(r"\s*(?:and\s+|but\s+|so\s+)?(?:what|how)\s+about\b", re.IGNORECASE)
 BARE_WORDS = 2  # "Why?", "Since when?": as short as this, a question can't stand alone
 
 
@@ -96,7 +97,7 @@ class Answer:
     """What the documents say, or that they don't."""
 
     question: str  # as it was asked
-    standalone: str  # as it was searched and read: a follow-up together with what it leans on
+    standalone: str  # as it was searched: a follow-up together with what it leans on
     text: str | None  # verbatim; None: the documents don't say
     verdict: Literal["yes", "no"] | None  # to a yes-or-no question, where it is clear
     confidence: float  # 0..1: that the documents hold the answer and this is it
@@ -164,21 +165,26 @@ class Chatbot:
         ``after`` and ``before``, days that both count in, leave out documents of other days and
         those without a date. Raises QuestionError: empty or too long, or a day that is none.
         """
-        return self._answer(question, question, after, before)
+        return self._answer(question, question, question, after, before)
 
     def conversation(self) -> Conversation:
         """A new conversation, with a memory of its own."""
         return Conversation(self)
 
     def _answer(
-        self, question: str, standalone: str, after: Date | None, before: Date | None
+        self,
+        question: str,
+        standalone: str,  # is searched
+        read_as: str,
+        after: Date | None,
+        before: Date | None,
     ) -> Answer:
         started = time.perf_counter()
         vector = self.index.embed(standalone)
         embedded = time.perf_counter()
         hits = self.index.search(standalone, k=PASSAGES, vector=vector, after=after, before=before)
         searched = time.perf_counter()
-        reading = self.reader.read(standalone, [hit.text for hit in hits])
+        reading = self.reader.read(read_as, [hit.text for hit in hits])
         read = time.perf_counter()
         found = reading is not None and reading.confidence >= self.reader.threshold
         return Answer(
@@ -195,29 +201,48 @@ class Chatbot:
 
 
 class Conversation:
-    """Questions that may lean on the one before: "And about China?" """
+    """Questions that may lean on those before: "And about China?" """
 
     def __init__(self, chatbot: Chatbot) -> None:
         self._chatbot = chatbot
         self._topic: str | None = None  # the last question that stood alone
+        self._title = ""  # of the document that was cited last since then
 
     def ask(
         self, question: str, *, after: Date | None = None, before: Date | None = None
     ) -> Answer:
         """Answer a question in the light of those before it; ``after`` and ``before`` hold for
         this one alone. Raises QuestionError as ``Chatbot.ask``.
+
+        A follow-up is searched together with the title of the document that was cited last. It is
+        read as it was asked or, where it leaves out what it asks, with the question before it.
         """
         if self._topic and leans_back(question):
-            return self._chatbot._answer(question, join(question, self._topic), after, before)
-        answer = self._chatbot.ask(question, after=after, before=before)
-        self._topic = question
+            read_as = question
+            if not self._title or leaves_out(question):
+                read_as = join(question, self._topic)
+            standalone = f"{read_as} {self._title}".rstrip()
+            answer = self._chatbot._answer(question, standalone, read_as, after, before)
+        else:
+            answer = self._chatbot.ask(question, after=after, before=before)
+            self._topic, self._title = question, ""
+        if answer.citations:
+            self._title = answer.citations[0].title
         return answer
 
 
 def leans_back(question: str) -> bool:
     """Whether a question can't be understood without the one before it."""
-    short = 0 < len(question.split()) <= BARE_WORDS
-    return short or bool(LINKED.match(question) or POINTING.search(question))
+    return is_bare(question) or bool(LINKED.match(question) or POINTING.search(question))
+
+
+def leaves_out(question: str) -> bool:
+    """Whether a follow-up does not say what it asks, as in "And about China?"."""
+    return is_bare(question) or not ASKING.search(question) or bool(ABOUT.match(question))
+
+
+def is_bare(question: str) -> bool:
+    return 0 < len(question.split()) <= BARE_WORDS
 
 
 def join(question: str, topic: str) -> str:

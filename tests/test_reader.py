@@ -8,6 +8,7 @@ import pytest
 from index import QuestionError, ReaderError
 from qa.reader import Reader
 from qa.reader.reader import SHIPPED
+from qa.reader.search import preference
 
 STATEMENT = (
     "“Nobody may depend on supply chains from one country alone. That takes time,” Scholz said."
@@ -72,11 +73,14 @@ def test_nothing_to_read(reader: Reader):
 
 
 def test_same_answer_whatever_stands_beside_it(reader: Reader):
-    """Padding and order change nothing but the passage's number."""
-    alone = reader.read("When is the first consultation planned?", PASSAGES[::-1])
-    among = reader.read("When is the first consultation planned?", PASSAGES)
-    assert alone.text == among.text
-    assert alone.confidence == pytest.approx(among.confidence, abs=1e-3)
+    """Order changes nothing but the passage's number and what search's preference adds."""
+    question = "When is the first consultation planned?"
+    there, back = (reader.best(question, texts) for texts in (PASSAGES, PASSAGES[::-1]))
+    assert PASSAGES[there.passage] == PASSAGES[::-1][back.passage]
+    assert (there.start, there.end) == (back.start, back.end)
+    assert there.no_answer == pytest.approx(back.no_answer, abs=1e-3)
+    scores = [best.score - preference(best.passage) for best in (there, back)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
 def test_a_folder_without_a_reader_is_an_error(tmp_path):

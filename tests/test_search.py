@@ -1,10 +1,12 @@
 """The exact span search against brute force with the real reader."""
 
+import math
+
 import pytest
 import torch
 
 from qa.reader import Reader
-from qa.reader.search import Source
+from qa.reader.search import Source, preference
 from qa.reader.spans import Window, windows
 
 QUESTION = "When is the first consultation planned?"
@@ -49,7 +51,8 @@ def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
                     piece = window.head + first
                     ids = window.ids[piece : window.head + last + 1]
                     place = w * length + piece
-                    spans.append((score(model, source, ids, place), w, first, last))
+                    liked = preference(window.passage)
+                    spans.append((score(model, source, ids, place) + liked, w, first, last))
     return max(spans)
 
 
@@ -63,6 +66,14 @@ def test_best_span_is_the_best_of_all(reader: Reader, question: str):
     assert (best.passage, best.start) == (window.passage, window.offsets[first][0])
     assert best.end == window.offsets[last][1]
     assert best.score == pytest.approx(expected, abs=1e-3)
+
+
+def test_of_two_equal_passages_the_one_that_search_likes_better_is_quoted(reader: Reader):
+    spans = reader.search.find(QUESTION, [PASSAGES[0], PASSAGES[0]]).spans
+    first, second = (next(s for s in spans if s.passage == number) for number in (0, 1))
+    assert spans[0] is first
+    assert (first.start, first.end) == (second.start, second.end)
+    assert first.score - second.score == pytest.approx(math.log(2) / 2, abs=1e-3)
 
 
 def test_spans_start_and_end_at_word_edges(reader: Reader):

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from qa.reader import Reader
+from qa.reader.search import preference
 from qa.reader.spans import word_edge
 
 PASSAGES = [
@@ -94,7 +95,8 @@ def test_scores_are_those_of_the_model(other: Reader):
     with torch.inference_mode():
         log_probs = search.log_probs(states, mask, written[:, :-1])[0]
     chosen = log_probs.gather(-1, written[0, 1:, None])[len(search.opening()) - 1 :]
-    assert best.score == pytest.approx(chosen.sum().item(), abs=1e-3)
+    expected = chosen.sum().item() + preference(best.passage)
+    assert best.score == pytest.approx(expected, abs=1e-3)
 
 
 def test_nothing_to_read(other: Reader):

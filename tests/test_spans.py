@@ -12,6 +12,7 @@ from qa.reader.spans import (
     trim,
     wants_statement,
     windows,
+    with_unit,
     word_edge,
 )
 
@@ -33,6 +34,23 @@ def test_word_edges(text: str, edges: list[int]):
 def test_an_accent_outside_the_piece_belongs_to_the_span():
     text = unicodedata.normalize("NFD", "am Café.")
     assert text[3 : stretch(text, text.index("e") + 1)] == unicodedata.normalize("NFD", "Café")
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "whole"),
+    [
+        ("by 90 per cent.", "90", "90 per cent"),
+        ("some 8 billion euros a year", "8", "8 billion euros"),
+        ("rose 4.5% in May", "4.5", "4.5%"),
+        ("a sum of 8 billion, paid", "8 billion", "8 billion"),
+        ("on 28 April", "28", "28"),
+        ("A 90 percentage", "90", "90"),
+        ("the year", "year", "year"),
+    ],
+)
+def test_a_number_keeps_its_unit(text: str, span: str, whole: str):
+    start = text.index(span)
+    assert text[start : with_unit(text, start + len(span))] == whole
 
 
 def test_trim_leaves_words():

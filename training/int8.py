@@ -30,8 +30,8 @@ def compile_rounding() -> None:
 
 def multiply(rows: Tensor, weight: Tensor, bias: Tensor | float = 0.0) -> Tensor:
     """``rows`` (N, K) times the transpose of ``weight`` (M, K), in eight bits: (N, M)."""
-    left, left_scale = round_rows(rows)
-    right, right_scale = round_rows(weight)
+    left, left_scale = round_rows(rows.detach())  # of parameters, compiling makes another version
+    right, right_scale = round_rows(weight.detach())
     return rescale(torch._int_mm(left, right.t()), left_scale, right_scale.t(), bias)
 
 

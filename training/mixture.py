@@ -22,7 +22,7 @@ GOLD = (  # stage 1: one passage a question
     Share("policyqa", 0.1),
 )
 OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
-    Share("squad", 0.07),
+    Share("squad", 0.15),
     Share("squad2_hard", 0.3),
     Share("qed", 0.4),
 )
@@ -30,7 +30,7 @@ STATEMENTS = ("squad", "fairytaleqa", "squadshifts_reddit", "squadshifts_amazon"
 ASKED_STATEMENTS = 4500  # questions for whole statements, made by rule
 OTHER_SPEAKER = 0.1  # of them: somebody else's name, so that there is no answer
 OTHER_TOPIC = 0.1  # of them: something that nobody spoke about, likewise
-FOLLOW_UPS = 4000  # made by rule, …
+FOLLOW_UPS = 6000  # made by rule, …
 RECORDED = 2  # … beside the recorded ones, so many times
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.08  # of answerable questions, once more with another paragraph of the same article

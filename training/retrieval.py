@@ -7,11 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from index import Hit, PassageIndex
+from index.embedder import load_embedder
 from training.examples import Example, align, contains
 
 NEIGHBOURS = 10  # passages searched for each question
 COUNTS = (1, 2, 3, 4, 5, 8)  # passages an example may have …
-CHANCES = (2, 2, 3, 3, 2, 1)  # … and how often
+CHANCES = (1, 1, 2, 2, 2, 3)  # … and how often
 GOLD_IN = 0.8  # share of the answerable questions that keep the paragraph with the answer
 
 
@@ -31,10 +32,12 @@ def retrieved(
     """An example for each (context, question item), with what search finds in all the rows."""
     with TemporaryDirectory() as folder:
         write_articles(rows, Path(folder))
-        with PassageIndex.open(Path(folder) / ".readback") as index:
+        embedder = load_embedder()
+        with PassageIndex.open(Path(folder) / ".readback", embedder=embedder) as index:
             index.sync(folder, progress=True)
-            for context, item in questions:
-                hits = index.search(item["question"], k=NEIGHBOURS)
+            vectors = embedder.embed([item["question"] for _, item in questions])
+            for (context, item), vector in zip(questions, vectors, strict=True):
+                hits = index.search(item["question"], k=NEIGHBOURS, vector=vector)
                 item = item | {"answers": [" ".join(text.split()) for text in item["answers"]]}
                 yield mix(" ".join(context.split()), item, hits, source, rng)
 

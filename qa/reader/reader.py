@@ -102,6 +102,7 @@ class Reader:
             return None
         text = passages[best.passage]
         start, end = spans.trim(text, best.start, best.end)
+        end = spans.with_unit(text, end)
         confidence = self._calibration.confidence(best.no_answer, best.score)
         return Reading(text[start:end], best.passage, start, end, confidence)
 

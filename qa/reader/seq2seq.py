@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from qa.reader.search import SPAN_PIECES, Found, Span
+from qa.reader.search import SPAN_PIECES, Found, Span, preference
 from qa.reader.spans import QUESTION_PIECES, WINDOW_PIECES, is_word, stretch, word_edge
 
 STARTS = 16  # first places that are followed, no two with the same words
@@ -50,14 +50,15 @@ class Seq2SeqSearch:
         chosen = choose(candidates, encodings, first)
         if starts_only:
             for (number, start), encoding in chosen:
-                place = float(first[encoding.ids[0]])
+                place = float(first[encoding.ids[0]]) + preference(number)
                 spans.append(Span(number, start, start + encoding.offsets[0][1], place, place))
             return Found(spans, 0.0)
         for (number, start), encoding, scores in self.follow(chosen, states, mask):
             end, score = best_end(passages[number], start, encoding, scores)
             if end > start:
                 place = float(first[encoding.ids[0]])
-                spans.append(Span(number, start, end, place, score))
+                liked = preference(number)
+                spans.append(Span(number, start, end, place + liked, score + liked))
         return Found(sorted(spans, key=lambda span: -span.score), 0.0)
 
     def encode(self, question: str, passages: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -128,12 +129,17 @@ def choose(
     candidates: list[tuple[int, int]], encodings: list[Encoding], first: Tensor
 ) -> list[tuple[tuple[int, int], Encoding]]:
     """The STARTS candidates with the likeliest first piece, each run of words once."""
+
+    def chance(pair: tuple[tuple[int, int], Encoding]) -> float:
+        (number, _), encoding = pair
+        return float(first[encoding.ids[0]]) + preference(number)
+
     pairs = [pair for pair in zip(candidates, encodings, strict=True) if pair[1].ids]
-    pairs.sort(key=lambda pair: -float(first[pair[1].ids[0]]))
+    pairs.sort(key=lambda pair: -chance(pair))
     distinct = {
         tuple(encoding.ids[:SPAN_PIECES]): (place, encoding) for place, encoding in pairs[::-1]
     }
-    return sorted(distinct.values(), key=lambda pair: -float(first[pair[1].ids[0]]))[:STARTS]
+    return sorted(distinct.values(), key=lambda pair: -chance(pair))[:STARTS]
 
 
 def best_end(text: str, start: int, encoding: Encoding, scores: Tensor) -> tuple[int, float]:

@@ -36,6 +36,12 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
+# What belongs to a number: 90 "per cent", 8 "billion euros".
+UNIT = re.compile(
+    r"(?<=\d)(?:[ -](?:thousand|million|billion|trillion)\b)?"
+    r"(?: ?%| (?:per ?cent|euros?|dollars?|pounds|yen|roubles|gigawatts|kilomet(?:re|er)s)\b)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,12 @@ def trim(text: str, start: int, end: int) -> tuple[int, int]:
     while start < end and text[start].isspace():
         start += 1
     return start, end
+
+
+def with_unit(text: str, end: int) -> int:
+    """The end moved over the unit of a number that stands there."""
+    unit = UNIT.match(text, end)
+    return unit.end() if unit else end
 
 
 def wants_statement(question: str) -> bool:
