@@ -95,6 +95,7 @@ class Reader:
     def read(self, question: str, passages: Sequence[str]) -> Reading | None:
         """The best span of the passages, or None when there is no word in them.
 
+        The passages come as search ranks them: the earlier ones are preferred a little.
         Raises QuestionError for a question without a word.
         """
         best = self.best(question, passages)
