@@ -89,7 +89,9 @@ def statements(path: Path, size: int | None) -> list[Case]:
     rng = random.Random(SEED)
     rows = [row for row in read_rows(path) if held_out(statement_key(row))]
     rows = [row for row in rows if any(told(row["context"], rng))]
-    questions = [(item["question"], [text], item["answers"]) for text, item in asked(rows, rng)]
+    questions = [
+        (item["question"], [row["context"]], item["answers"]) for row, item in asked(rows, rng)
+    ]
     return searched(rows, sample(questions, size))
 
 

@@ -128,11 +128,12 @@ def test_a_question_for_another_speaker_or_topic_has_no_answer():
     ]
     found = list(asked(rows, random.Random(5)))
     assert len(found) == len(rows)
-    for context, item in found:
+    for row, item in found:
+        context = row["context"]
         name = re.search(r"did (\w+ Berg) say", item["question"])[1]
         topic = item["question"].partition(" about ")[2].rstrip("?")
         assert bool(item["answers"]) == (name in context and topic in context)
-    assert 0 < sum(not item["answers"] for _, item in found) < 30
+    assert 0 < sum(not item["answers"] for _, item in found) < 20
 
 
 def test_follow_ups_hide_the_shared_name():

@@ -26,10 +26,18 @@ OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
     Share("squad2_hard", 0.3),
     Share("qed", 0.4),
 )
-STATEMENTS = ("squad", "fairytaleqa", "squadshifts_reddit", "squadshifts_amazon")
-ASKED_STATEMENTS = 4500  # questions for whole statements, made by rule
-OTHER_SPEAKER = 0.1  # of them: somebody else's name, so that there is no answer
-OTHER_TOPIC = 0.1  # of them: something that nobody spoke about, likewise
+STATEMENTS = (  # questions for whole statements, made by rule from these sets' paragraphs
+    Share("squad", 1.0),
+    Share("fairytaleqa", 0.35),
+    Share("squadshifts_reddit", 1.0),
+    Share("squadshifts_amazon", 1.0),
+)
+ASKED_STATEMENTS = 2500  # … so many, …
+QUOTATIONS = 3000  # … beside those for sentences put into somebody's mouth
+VEILED = 0.4  # of the former: with "he" for the speaker
+OTHER_SPEAKER = 0.04  # of both: somebody else's name, so that there is no answer
+OTHER_TOPIC = 0.04  # of both: something that nobody spoke about, likewise
+STATEMENT_IN = 0.93  # share of the answerable ones that keep the paragraph with the statement
 FOLLOW_UPS = 6000  # made by rule, …
 RECORDED = 2  # … beside the recorded ones, so many times
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title

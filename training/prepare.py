@@ -31,12 +31,15 @@ from training.mixture import (
     HELD_OUT,
     NEGATIVES,
     OPEN,
+    QUOTATIONS,
     RECORDED,
     REMOVED,
     SEED,
+    STATEMENT_IN,
     STATEMENTS,
     Share,
 )
+from training.quotations import quotations
 from training.retrieval import retrieved
 from training.rewrites import made, recorded
 from training.statements import asked, told
@@ -92,15 +95,22 @@ def statement_examples(data: Path) -> Iterator[Example]:
     """Questions for whole sentences, made by rule, with what search finds in all the articles."""
     rng = random.Random(f"{SEED} statements")
     rows = []
-    for name in STATEMENTS:
-        path = data / "train" / f"{name}.jsonl.gz"
-        rows += [row for row in read_rows(path) if not held_out(statement_key(row))]
-    talking = [row for row in rows if any(told(row["context"], rng))]
-    rng.shuffle(talking)
-    questions = list(asked(talking, rng))[:ASKED_STATEMENTS]
-    contexts = {context for context, _ in questions}
-    rows = [row for row in rows if row["context"] in contexts]
-    yield from retrieved(rows, questions, "statements", rng)
+    for share in STATEMENTS:
+        every = read_rows(data / "train" / f"{share.name}.jsonl.gz")
+        kept = [row for row in every if not held_out(statement_key(row))]
+        rows += rng.sample(kept, int(share.share * len(kept)))
+    rng.shuffle(rows)
+    speakers = {row["context"]: [item.name for item in told(row["context"], rng)] for row in rows}
+    talking = [row for row in rows if speakers[row["context"]]]
+    found = list(asked(talking, rng))[:ASKED_STATEMENTS]
+    names = sorted(
+        {name for some in speakers.values() for name in some if " " in name and name[0].isupper()}
+    )
+    quiet = [row for row in rows if not speakers[row["context"]]]
+    found += list(quotations(quiet, names, rng))[:QUOTATIONS]
+    rows = list({row["context"]: row for row, _ in found}.values())
+    questions = [(row["context"], item) for row, item in found]
+    yield from retrieved(rows, questions, "statements", rng, gold_in=STATEMENT_IN)
 
 
 def statement_key(row: dict) -> str:

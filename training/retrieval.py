@@ -13,7 +13,7 @@ from training.examples import Example, align, contains
 NEIGHBOURS = 10  # passages searched for each question
 COUNTS = (1, 2, 3, 4, 5, 8)  # passages an example may have …
 CHANCES = (1, 1, 2, 2, 2, 3)  # … and how often
-GOLD_IN = 0.8  # share of the answerable questions that keep the paragraph with the answer
+GOLD_IN = 0.8
 
 
 def write_articles(rows: list[dict], folder: Path) -> None:
@@ -27,9 +27,17 @@ def write_articles(rows: list[dict], folder: Path) -> None:
 
 
 def retrieved(
-    rows: list[dict], questions: list[tuple[str, dict]], source: str, rng: random.Random
+    rows: list[dict],
+    questions: list[tuple[str, dict]],
+    source: str,
+    rng: random.Random,
+    *,
+    gold_in: float = GOLD_IN,
 ) -> Iterator[Example]:
-    """An example for each (context, question item), with what search finds in all the rows."""
+    """An example for each (context, question item), with what search finds in all the rows.
+
+    ``gold_in`` is the share of the answerable ones that keep the paragraph with the answer.
+    """
     with TemporaryDirectory() as folder:
         write_articles(rows, Path(folder))
         embedder = load_embedder()
@@ -39,14 +47,16 @@ def retrieved(
             for (context, item), vector in zip(questions, vectors, strict=True):
                 hits = index.search(item["question"], k=NEIGHBOURS, vector=vector)
                 item = item | {"answers": [" ".join(text.split()) for text in item["answers"]]}
-                yield mix(" ".join(context.split()), item, hits, source, rng)
+                yield mix(" ".join(context.split()), item, hits, source, rng, gold_in)
 
 
-def mix(context: str, item: dict, hits: list[Hit], source: str, rng: random.Random) -> Example:
+def mix(
+    context: str, item: dict, hits: list[Hit], source: str, rng: random.Random, gold_in: float
+) -> Example:
     """Some of the hits in random order, with or without the passage that holds the answer."""
     answer = align(context, item["answers"]) or ""
     others = [hit.text for hit in hits if hit.text not in context]
-    gold = passage_of(context, answer) if answer and rng.random() < GOLD_IN else None
+    gold = passage_of(context, answer) if answer and rng.random() < gold_in else None
     count = rng.choices(COUNTS, CHANCES)[0]
     if gold is None:
         if item["answers"]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from index.passages import sentences
-from training.mixture import OTHER_SPEAKER, OTHER_TOPIC
+from training.mixture import OTHER_SPEAKER, OTHER_TOPIC, VEILED
 
 VERBS = {  # past and present as they stand in a text -> as they stand in a question
     "said": "say", "says": "say", "stated": "say", "told": "say", "wrote": "write",
@@ -28,14 +28,17 @@ VERBS = {  # past and present as they stand in a text -> as they stand in a ques
 PROPER = r"[A-Z][\w.'-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w.'-]*){0,3}"
 NAME = rf"(?:(?:[Tt]he|[Aa])\s+(?:\w+\s+)?\w+|{PROPER})"
 VERB = "|".join(VERBS)
-CLAUSE = r"(?:,|:|\s+(?:that|to|it|he|she|they|we|there|this|these|his|her|its|their|the|[\"“'‘]))"
+CLAUSE = (
+    r"(?:,|:|\s+(?:that|to|it|he|she|they|we|there|this|these|his|her|its|their|the|[\"“'‘])"
+    r"|(?:\s+[\w'’-]+){1,6}[,:]\s+[\"“])"
+)
 REPORTED = re.compile(rf"\b(?P<name>{NAME})\s+(?P<verb>{VERB}){CLAUSE}")
 ATTRIBUTED = re.compile(
     rf"[\"”'’]+,?\s+(?:(?P<verb>{VERB})\s+(?P<name>{NAME})|(?P<speaker>{NAME})\s+(?P<spoke>{VERB})\b)"
 )
 OPENERS = frozenset(
     "the a an he she it they we i you this that these those there his her its their in on at as "
-    "when while after before although though if since because however but and for".split()
+    "when while after before although though if since because however but and for who".split()
 )
 WORD = re.compile(r"[A-Za-z][A-Za-z'’-]+")
 DULL = OPENERS | frozenset(
@@ -68,7 +71,7 @@ def told(context: str, rng: random.Random) -> Iterator[Told]:
     texts = [context[start:end] for start, end in sentences(context)]
     found = [(text, speaker(text)) for text in texts]
     for sentence, who in found:
-        if not who or not 6 <= len(sentence.split()) <= 45:
+        if not who or not 6 <= len(sentence.split()) <= 70:
             continue
         name, verb = who
         alone = sum(other is not None and other[0] == name for _, other in found) == 1
@@ -79,22 +82,38 @@ def told(context: str, rng: random.Random) -> Iterator[Told]:
             yield Told(name, VERBS[verb], topic, sentence)
 
 
-def asked(rows: Sequence[dict], rng: random.Random) -> Iterator[tuple[str, dict]]:
-    """(context, question item) for what is told in each row.
+def asked(rows: Sequence[dict], rng: random.Random) -> Iterator[tuple[dict, dict]]:
+    """(row, question item) for what is told in each row; in some rows "he" tells it.
 
     Some ask for another speaker or another topic, which the context does not hold: no answer.
     """
-    every = [(row["context"], item) for row in rows for item in told(row["context"], rng)]
-    names = [item.name for _, item in every if item.name[0].isupper()]
-    topics = [item.topic for _, item in every if item.topic]
-    for context, item in every:
-        dice, name, topic = rng.random(), rng.choice(names), rng.choice(topics)
-        if item.topic and dice < OTHER_SPEAKER and name not in context:
-            yield context, {"question": item.question(rng, name=name), "answers": []}
-        elif dice > 1 - OTHER_TOPIC and topic.lower() not in context.lower():
-            yield context, {"question": item.question(rng, topic=topic), "answers": []}
-        else:
-            yield context, {"question": item.question(rng), "answers": [item.sentence]}
+    told_in = [(row, list(told(row["context"], rng))) for row in rows]
+    every = [item for _, items in told_in for item in items]
+    names = [item.name for item in every if item.name[0].isupper()]
+    topics = [item.topic for item in every if item.topic]
+    for row, items in told_in:
+        context = row["context"]
+        for item in items:
+            dice, name, topic = rng.random(), rng.choice(names), rng.choice(topics)
+            question, answers = item.question(rng), [item.sentence]
+            if item.topic and dice < OTHER_SPEAKER and name not in context:
+                question, answers = item.question(rng, name=name), []
+            elif dice > 1 - OTHER_TOPIC and topic.lower() not in context.lower():
+                question, answers = item.question(rng, topic=topic), []
+            elif len(items) == 1 and rng.random() < VEILED:
+                row, answers = veiled(row, item, rng)
+            yield row, {"question": question, "answers": answers}
+
+
+def veiled(row: dict, item: Told, rng: random.Random) -> tuple[dict, list[str]]:
+    """The row with "he" for the speaker, where the rest of it names him; what is told there."""
+    before, after = row["context"].split(item.sentence, 1)
+    if not item.name[0].isupper() or item.name.split()[-1] not in before + after:
+        return row, [item.sentence]
+    they = rng.choice(("he", "she", "they"))
+    opens = item.sentence.startswith(item.name)
+    sentence = item.sentence.replace(item.name, they.capitalize() if opens else they)
+    return row | {"context": f"{before}{sentence}{after}"}, [sentence]
 
 
 def speaker(sentence: str) -> tuple[str, str] | None:
