@@ -1,113 +1,142 @@
-"""BERT's encoder over texts laid end to end: nothing is padded, and nothing is computed twice.
+"""BERT as a graph of ONNX Runtime's fused operators, made from its own weights.
 
-All of it but the attention works row by row, so texts of any length go through it as the rows of
-one matrix. Where the processor multiplies bytes, the products are of eight bits, which is twice as
-fast: each row of the activations and each row of a weight matrix is rounded by a scale of its own
-(vector-wise quantisation: Dettmers et al. 2022, "LLM.int8()"), and the sums are exact. Either way
-a text's result does not depend on what is beside it.
+A text goes through it by itself: nothing is padded, and its vector depends on nothing beside it.
 
-Shapes: S pieces of all texts, D width, H heads.
+In eight bits, weights are rounded once, each output's by a scale of its own; activations as they
+come, by one scale a text and product ("dynamic quantisation"). What comes out of GELU is mostly
+near zero and at times far from it, so that one scale loses more there than anywhere else; in the
+first layers, whose errors go through all others, that product stays float32, as softmax, LayerNorm
+and GELU do in all.
+
+The operators: github.com/microsoft/onnxruntime, docs/ContribOperators.md. Shapes: L pieces of a
+text, D width, K and M features in and out of a product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import BertModel
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
 
+FUSED = "com.microsoft"  # the domain of ONNX Runtime's own operators
+EXACT = 2  # layers whose product after GELU stays float32
+OPSET = 20
+IR_VERSION = 10  # of the file format; the newest that is written may be too new to be read
 
-class FloatLinear:
-    """Linear layers that read the same input, side by side: (N, K) to (N, M)."""
-
-    def __init__(self, *layers: nn.Linear) -> None:
-        self.weight = torch.cat([layer.weight.detach() for layer in layers])  # (M, K)
-        self.bias = torch.cat([layer.bias.detach() for layer in layers])  # (M,)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return F.linear(rows, self.weight, self.bias)
-
-
-def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (N, K) as int8, and their scales (N, 1)."""
-    largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
-    scale = largest.clamp_(min=1e-12).div_(127)
-    return (rows * scale.reciprocal()).round_().to(torch.int8), scale
+Floats = NDArray[np.float32]
 
 
-class ByteLinear:
-    """The same in eight bits."""
+class Bert:
+    """The mean of what BERT makes of a text's word pieces, of length 1. Threads may share it."""
 
-    def __init__(self, *layers: nn.Linear) -> None:
-        joined = FloatLinear(*layers)
-        weight, scale = round_rows(joined.weight)  # (M, K), (M, 1)
-        self.weight = weight.t()  # (K, M)
-        self.scale = scale.t().contiguous()  # (1, M)
-        self.bias = joined.bias  # (M,)
+    def __init__(self, folder: Path, *, in_bytes: bool) -> None:
+        """Raises OSError without the model, ValueError for another activation than GELU."""
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        if config["hidden_act"] != "gelu":
+            raise ValueError(f"the encoder's activation is {config['hidden_act']}, not gelu")
+        weights = load_file(folder / "model.safetensors")
+        self._words: Floats = weights["embeddings.word_embeddings.weight"]  # (V, D)
+        self._places: Floats = (  # (P, D); every piece is of segment 0
+            weights["embeddings.position_embeddings.weight"]
+            + weights["embeddings.token_type_embeddings.weight"][0]
+        )
+        self._session = _session(_Graph(weights, config, in_bytes=in_bytes))
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        rounded, scale = round_rows(rows)
-        product = torch._int_mm(rounded, self.weight)  # (N, M), int32
-        return torch.addcmul(self.bias, product.float().mul_(scale), self.scale)
-
-
-def has_byte_products() -> bool:
-    """Whether this processor multiplies bytes quickly, and this torch knows how."""
-    ask: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities = ask()  # empty in older versions of torch
-    fast = capabilities.get("avx512_vnni") or capabilities.get("avx_vnni")
-    library = cast(Any, torch.backends.mkldnn)  # without it, `_int_mm` is slow
-    return bool(fast and library.is_available() and hasattr(torch, "_int_mm"))
+    def __call__(self, pieces: Sequence[int]) -> Floats:
+        """The vector (D,) of one text's pieces."""
+        rows = self._words[pieces] + self._places[: len(pieces)]  # (L, D)
+        (vector,) = self._session.run(None, {"rows": rows[None]})
+        return np.asarray(vector[0], dtype=np.float32)
 
 
-class Layer:
-    """Self-attention and feed-forward network, each with what goes past it and LayerNorm."""
+class _Graph:
+    """The graph from the embeddings' sum (1, L, D) to the text's vector (1, D)."""
 
-    def __init__(self, layer: Any, heads: int, linear: type[FloatLinear | ByteLinear]) -> None:
-        attention, own = layer.attention, layer.attention.self
-        self.heads = heads
-        self.project = linear(own.query, own.key, own.value)
-        self.join = linear(attention.output.dense)
-        self.attended = attention.output.LayerNorm
-        self.widen = linear(layer.intermediate.dense)
-        self.narrow = linear(layer.output.dense)
-        self.finished = layer.output.LayerNorm
+    def __init__(
+        self, weights: Mapping[str, Floats], config: Mapping[str, Any], *, in_bytes: bool
+    ) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._weights = weights
+        self._in_bytes = in_bytes
+        self._epsilon: float = config["layer_norm_eps"]
+        self._heads: int = config["num_attention_heads"]
+        norm = self._norm("embeddings")
+        rows = self._add("LayerNormalization", "rows", *norm, epsilon=self._epsilon)
+        for number in range(config["num_hidden_layers"]):
+            rows = self._layer(rows, f"encoder.layer.{number}", exact=number < EXACT)
+        mean = self._add("ReduceMean", rows, self._constant("axes", np.array([1])), keepdims=0)
+        self.vector = self._add("LpNormalization", mean, axis=-1, p=2)
 
-    def __call__(self, rows: Tensor, lengths: list[int]) -> Tensor:
-        """Rows (S, D) to rows; each text of so many pieces hears itself alone."""
-        split = self.project(rows).view(len(rows), 3, self.heads, -1)  # (S, 3, H, D / H)
-        heard = torch.empty(len(rows), self.heads, split.shape[-1])  # (S, H, D / H)
-        texts = zip(torch.split(split, lengths), torch.split(heard, lengths), strict=True)
-        for text, out in texts:
-            query, key, value = text.permute(1, 2, 0, 3)[:, None]  # (1, H, L, D / H) each
-            out.copy_(F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1))
-        rows = self.attended(self.join(heard.view(rows.shape)).add_(rows))
-        return cast(Tensor, self.finished(self.narrow(F.gelu(self.widen(rows))).add_(rows)))
+    def _layer(self, rows: str, name: str, *, exact: bool) -> str:
+        """Self-attention and feed-forward network, each with what goes past it and LayerNorm."""
+        own = (f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
+        projected = (self._linear(rows, part) for part in own)
+        heard = self._fused("MultiHeadAttention", *projected, num_heads=self._heads)
+        joined = self._linear(heard, f"{name}.attention.output.dense")
+        rows = self._past(joined, rows, f"{name}.attention.output")
+        wide = self._fused("Gelu", self._linear(rows, f"{name}.intermediate.dense"))
+        narrow = self._linear(wide, f"{name}.output.dense", exact=exact)
+        return self._past(narrow, rows, f"{name}.output")
+
+    def _linear(self, rows: str, name: str, *, exact: bool = False) -> str:
+        weight, bias = self._weights[f"{name}.weight"].T, self._weights[f"{name}.bias"]  # (K, M)
+        added = self._constant(f"{name}.bias", bias)
+        if exact or not self._in_bytes:
+            product = self._add("MatMul", rows, self._constant(f"{name}.weight", weight))
+            return self._add("Add", product, added)
+        scale = np.abs(weight).max(0) / 127  # (M,)
+        return self._fused(
+            "DynamicQuantizeMatMul",
+            rows,
+            self._constant(f"{name}.bytes", np.rint(weight / scale).astype(np.int8)),
+            self._constant(f"{name}.scale", scale),
+            self._constant(f"{name}.zero", np.zeros(scale.shape, np.int8)),
+            added,
+        )
+
+    def _past(self, rows: str, before: str, name: str) -> str:
+        """LayerNorm of the sum."""
+        norm = self._norm(name)
+        return self._fused("SkipLayerNormalization", rows, before, *norm, epsilon=self._epsilon)
+
+    def _norm(self, name: str) -> list[str]:
+        parts = (f"{name}.LayerNorm.{part}" for part in ("weight", "bias"))
+        return [self._constant(part, self._weights[part]) for part in parts]
+
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def _fused(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self._add(operator, *inputs, domain=FUSED, **attributes)
+
+    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator; the name of its result."""
+        name = f"{operator}.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
 
 
-class Encoder:
-    """Computes what the BERT that it is made from does. For inference alone."""
-
-    def __init__(self, bert: BertModel, *, in_bytes: bool) -> None:
-        """Raises ValueError for another activation than GELU."""
-        if bert.config.hidden_act != "gelu":
-            raise ValueError(f"the encoder's activation is {bert.config.hidden_act}, not gelu")
-        self._embeddings = bert.embeddings
-        linear = ByteLinear if in_bytes else FloatLinear
-        heads = bert.config.num_attention_heads
-        self._layers = [Layer(layer, heads, linear) for layer in bert.encoder.layer]
-
-    @torch.inference_mode()
-    def __call__(self, ids: Tensor, segments: Tensor, lengths: Sequence[int]) -> Tensor:
-        """States (S, D) of pieces (S,) in their segments (S,), texts of so many pieces each."""
-        lengths = list(lengths)
-        positions = torch.cat([torch.arange(length) for length in lengths])  # (S,)
-        rows: Tensor = self._embeddings(
-            input_ids=ids[None], token_type_ids=segments[None], position_ids=positions[None]
-        )[0]
-        for layer in self._layers:
-            rows = layer(rows, lengths)
-        return rows
+def _session(graph: _Graph) -> onnxruntime.InferenceSession:
+    """The graph, ready to run, each run on one core."""
+    given = helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, "pieces", None])
+    made = helper.make_tensor_value_info(graph.vector, TensorProto.FLOAT, [1, None])
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, 1)]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "bert", [given], [made], graph.constants),
+        opset_imports=opsets,
+        ir_version=IR_VERSION,
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )

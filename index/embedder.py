@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,6 @@ DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
 # sha256 of model.safetensors, as published at huggingface.co/sentence-transformers
 PUBLISHED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_PIECES = 256  # word pieces of a text that the default embedder reads
-PIECES_AT_ONCE = 1_024  # in a batch: more than these leave the cache
 _HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
@@ -53,8 +51,8 @@ class Embedder(Protocol):
 class DefaultEmbedder:
     """all-MiniLM-L6-v2: the mean of what BERT makes of the word pieces. Threads may share it.
 
-    Where the processor has 8-bit products it computes with them (see `bert`); the vectors then
-    have a cosine of 0.998 with those of float32, and find the same.
+    Where the processor has 8-bit products it computes with them (see `bert`); the vectors
+    then have a cosine of 0.995 with those of float32, and find the same.
     """
 
     name = DEFAULT
@@ -63,80 +61,39 @@ class DefaultEmbedder:
         """`in_bytes` is for comparing. Raises OSError or ValueError without the model."""
         import torch
         from tokenizers import Tokenizer
-        from transformers import BertModel
 
-        from index.bert import Encoder, has_byte_products
+        from index.bert import Bert
 
-        model = BertModel.from_pretrained(folder, dtype=torch.float32)
-        self._encoder = Encoder(
-            model, in_bytes=has_byte_products() if in_bytes is None else in_bytes
-        )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_PIECES)
         self._tokenizer.no_padding()
-        self._pool: ThreadPoolExecutor | None = None
-        self._starting = threading.Lock()
+        if in_bytes is None:
+            in_bytes = _has_byte_products()
+        self._bert = Bert(folder, in_bytes=in_bytes)
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), "embedder")
         self.sha256 = _weights_sha256(folder)
-        self.dimension: int = model.config.hidden_size
+        self.dimension = len(self._bert(self._tokenizer.encode("").ids))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), dimension), each row of length 1."""
         pieces = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        batches = list(_batches(pieces))
-        side_by_side = self._threads().map if len(batches) > 1 else map
-        empty = np.empty((0, self.dimension), dtype=np.float32)
-        return np.concatenate([empty, *side_by_side(self._embed, batches)])
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._starting:
-            self._pool = self._pool or _single_cores()
-            return self._pool
-
-    def _embed(self, pieces: list[list[int]]) -> NDArray[np.float32]:
-        """(len(pieces), dimension)"""
-        import torch
-
-        ids = torch.tensor(list(itertools.chain.from_iterable(pieces)))
-        lengths = [len(text) for text in pieces]
-        states = self._encoder(ids, torch.zeros_like(ids), lengths)  # (all pieces, dimension)
-        means = torch.stack([text.mean(0) for text in torch.split(states, lengths)])
-        return torch.nn.functional.normalize(means).numpy()
+        side_by_side = self._threads.map if len(pieces) > 1 else map  # a core each
+        vectors = np.empty((len(pieces), self.dimension), dtype=np.float32)
+        for row, vector in zip(vectors, side_by_side(self._bert, pieces), strict=True):
+            row[:] = vector
+        return vectors
 
 
-def _single_cores() -> ThreadPoolExecutor:
-    """As many threads as torch would use for one product, each of which uses one core.
+def _has_byte_products() -> bool:
+    """Whether this processor multiplies bytes quickly and exactly.
 
-    Batches side by side keep the cores busier than every product shared by all of them.
+    Without these instructions ONNX Runtime's sums of products may overflow 16 bits.
     """
     import torch
 
-    count = torch.get_num_threads()
-    started = threading.Barrier(count + 1)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(count, "embedder", initializer=start)
-    for _ in range(count):
-        pool.submit(int)
-    started.wait()
-    torch.set_num_threads(count)  # as it was, for the threads that anyone starts from now on
-    return pool
-
-
-def _batches(texts: Sequence[list[int]]) -> Iterator[list[list[int]]]:
-    """Neighbouring texts that together have at most PIECES_AT_ONCE pieces."""
-    batch: list[list[int]] = []
-    pieces = 0
-    for text in texts:
-        if batch and pieces + len(text) > PIECES_AT_ONCE:
-            yield batch
-            batch, pieces = [], 0
-        batch.append(text)
-        pieces += len(text)
-    if batch:
-        yield batch
+    ask: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = ask()  # empty in older versions of torch
+    return bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
 
 
 class SentenceEmbedder:

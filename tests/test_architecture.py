@@ -11,13 +11,15 @@ import qa
 ROOT = Path(__file__).parent.parent
 PATH = {  # inside a package, a module imports only those before it
     "qa": ["reader", "chatbot", "page", "doctor", "cli"],
-    "qa/reader": ["model", "spans", "search", "seq2seq", "reader"],
+    "qa/reader": ["model", "bert", "spans", "search", "seq2seq", "reader"],
 }
 HEAVY = {
     "datasketch",
     "torch",
     "faiss",
     "gradio",
+    "onnx",
+    "onnxruntime",
     "transformers",
     "sentence_transformers",
     "trafilatura",

@@ -11,10 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from index.bert import round_rows
-
 SMALLEST = 384  # features; smaller layers gain nothing
 FEWEST = 64  # rows; likewise
+
+
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (N, K) as int8, and their scales (N, 1)."""
+    largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+    scale = largest.clamp_(min=1e-12).div_(127)
+    return (rows * scale.reciprocal()).round_().to(torch.int8), scale
 
 
 def rescale(product: Tensor, rows: Tensor, columns: Tensor, bias: Tensor | float) -> Tensor:

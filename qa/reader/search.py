@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from index.bert import Encoder
+from qa.reader.bert import Encoder
 from qa.reader.model import PointerGenerator
 from qa.reader.spans import Window, conversation, rewriting, stretch, windows
 
@@ -82,7 +82,7 @@ class PointerSearch:
         self.model = model
         self.tokenizer = tokenizer
         # Eight bits would save a quarter of the time, and lose answers that are close calls.
-        self._encoder = Encoder(model.encoder, in_bytes=False)
+        self._encoder = Encoder(model.encoder)
 
     @torch.inference_mode()
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
