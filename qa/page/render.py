@@ -94,7 +94,7 @@ def _read_as(answer: Answer) -> str:
     """A follow-up as it was understood."""
     if answer.standalone == answer.question:
         return ""
-    return f'<p class="read-as">Read as: {plain(answer.standalone)}</p>'
+    return f'<p class="read-as">Searched for: {plain(answer.standalone)}</p>'
 
 
 def _found(answer: Answer) -> str:
