@@ -24,13 +24,15 @@ PASSAGES = 8  # read for each question
 INDEX_FOLDER = ".readback"  # inside the folder of documents, unless told otherwise
 
 # A question that leans on the one before it: it opens with a link or points back with a pronoun.
-LINKED = re.compile(r"\s*(?:and|but|so|then|also|what about|how about)\b", re.IGNORECASE)
+LINK = "and|but|so|then|also"
+LINKED = re.compile(rf"\s*(?:{LINK}|what about|how about)\b", re.IGNORECASE)
 POINTING = re.compile(
-    r"\b(?:he|she|it|they|him|her|them|his|hers|its|their|theirs|this|that|these|those|there|then)\b",
+    r"\b(?:he|she|it|they|him|her|them|his|hers|its|their|theirs|this|that|these|those|there|then|"
+    r"the (?:\w+ )?ones?)\b",
     re.IGNORECASE,
 )
 ASKING = re.compile(r"\b(?:who|whom|whose|what|when|where|which|why|how)\b", re.IGNORECASE)
-ABOUT = re.compile(r"\s*(?:and\s+|but\s+|so\s+)?(?:what|how)\s+about\b", re.IGNORECASE)
+ABOUT = re.compile(rf"\s*(?:(?:{LINK})\s+)?(?:what|how)\s+about\b", re.IGNORECASE)
 BARE_WORDS = 2  # "Why?", "Since when?": as short as this, a question can't stand alone
 
 

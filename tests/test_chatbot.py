@@ -212,7 +212,10 @@ def test_a_follow_up_is_searched_with_the_title_of_what_was_cited(corpus: Chatbo
     assert conversation.ask("When did he score?").standalone.endswith("Messi score?")
 
 
-@pytest.mark.parametrize("question", ["And about China?", "Why?", "When did he say it?"])
+FOLLOWING = ["And about China?", "Why?", "When did he say it?", "When is the first one planned?"]
+
+
+@pytest.mark.parametrize("question", FOLLOWING)
 def test_follow_ups_lean_back(question: str):
     assert leans_back(question)
 
