@@ -7,6 +7,7 @@ here is made up; the questions and the form are what the reader learns from it.
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from index.passages import sentences
 from training.mixture import OTHER_SPEAKER, OTHER_TOPIC
@@ -31,6 +32,18 @@ FAR = (  # the speaker in the sentence before
     "{name} answered questions on {day}. “{first},” {they} said. “{more}.”",
     "{name} arrived on {day}. {They} added that {lowered}{rest}.",
 )
+ALONE = (  # the speaker in no sentence of the paragraph
+    "“{first}{rest},” {they} said.",
+    "{They} said that {lowered}{rest}.",
+    "{They} pointed out that {lowered}{rest}.",
+)
+FORMS, CHANCES = (NEAR, FAR, ALONE), (0.5, 0.35, 0.15)
+RIVAL = 0.5  # share of the paragraphs in which somebody else speaks too
+ON_TITLE = 0.3  # share of the questions that are about the article's title
+GROUPS = (  # who speaks, beside people
+    "the two leaders", "the ministers", "both presidents", "the government", "the company",
+    "the researchers", "the foreign ministry", "the union", "the police", "the central bank",
+)  # fmt: skip
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 ASKED = (
     "what did {who} say about {topic}?",
@@ -50,28 +63,44 @@ def quotations(
     Some ask for another speaker or another topic, which the context does not hold: no answer.
     """
     topics: list[str] = []
+    speakers = [*names, *GROUPS * (1 + len(names) // (5 * len(GROUPS)))]
     for row in rows:
-        made = quotation(row["context"], rng.choice(names), rng)
-        if not made:
+        quoted = quotation(row["context"], rng.choice(speakers), rng)
+        if not quoted:
             continue
-        context, name, topic, sentence = made
+        if rng.random() < RIVAL:
+            rival = quotation(quoted.context, rng.choice(speakers), rng)
+            if rival and quoted.sentence in rival.context:
+                quoted = replace(quoted, context=rival.context)
+        name, topic, answers = quoted.name, quoted.topic, [quoted.sentence]
         topics.append(topic)
-        dice, stranger, other = rng.random(), rng.choice(names), rng.choice(topics)
-        answers = [sentence]
-        if dice < OTHER_SPEAKER and not set(stranger.split()) & set(context.split()):
+        dice, stranger, other = rng.random(), rng.choice(speakers), rng.choice(topics)
+        if dice < OTHER_SPEAKER and not set(stranger.split()) & set(quoted.context.split()):
             name, answers = stranger, []
-        elif dice > 1 - OTHER_TOPIC and other.lower() not in context.lower():
+        elif dice > 1 - OTHER_TOPIC and other.lower() not in quoted.context.lower():
             topic, answers = other, []
-        who = name if rng.random() < 0.4 else name.split()[-1]
+        elif row["title"] and rng.random() < ON_TITLE:
+            topic = row["title"].replace("_", " ")
+        who = name if rng.random() < 0.4 else short(name)
         question = rng.choice(ASKED).format(who=who, topic=reworded(topic, rng))
-        yield row | {"context": context}, {"question": question, "answers": answers}
+        yield row | {"context": quoted.context}, {"question": question, "answers": answers}
 
 
-def quotation(context: str, name: str, rng: random.Random) -> tuple[str, str, str, str] | None:
-    """(context with a quotation by that name, the name, its topic, the sentence that says it)."""
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """A context with a quotation in it."""
+
+    context: str
+    name: str  # of the speaker
+    topic: str  # some words of what is said
+    sentence: str  # that says it
+
+
+def quotation(context: str, name: str, rng: random.Random) -> Quoted | None:
+    """Some sentences of the context, said by that name; None where that can't be done."""
     spans = sentences(context)
     count = rng.choice(QUOTED_SENTENCES)
-    if len(spans) < count:
+    if len(spans) < count or name in context:
         return None
     first = rng.randrange(len(spans) - count + 1)
     taken = spans[first : first + count]
@@ -81,28 +110,39 @@ def quotation(context: str, name: str, rng: random.Random) -> tuple[str, str, st
         return None
     place = rng.randrange(count)
     topic = choose_topic(said[place], name, rng)
-    if not topic or topic not in said[place][1:] or name in context:
+    if not topic or topic not in said[place][1:]:
         return None
-    they = rng.choice(("he", "she", "they"))
-    told = rng.choice(NEAR if rng.random() < 0.6 else FAR).format(
+    (form,) = rng.choices(FORMS, CHANCES)
+    told = worded(rng.choice(form), said, name, rng)
+    before, after = context[: taken[0][0]], context[taken[-1][1] :]
+    made = f"{before}{told}{after}"
+    at = made.index(said[place][1:], len(before)) + said[place][1:].index(topic)
+    start, end = next(span for span in sentences(made) if span[0] <= at < span[1])
+    return Quoted(made, name, topic, made[start:end])
+
+
+def worded(form: str, said: list[str], name: str, rng: random.Random) -> str:
+    """A form, filled with what that name said."""
+    they = "they" if name in GROUPS else rng.choice(("he", "she", "they"))
+    told = form.format(
         first=said[0],
         more=". ".join(said[1:]) or "That is all I can say",
         rest="".join(f". {text}" for text in said[1:]),
         lead=". ".join(said),
         lowered=lowered(said[0]),
         name=name,
-        short=name.split()[-1],
+        short=short(name),
         they=they,
         They=they.capitalize(),
         day=rng.choice(DAYS),
     )
-    if rng.random() < 0.4:
-        told = told.replace("“", '"').replace("”", '"')
-    before, after = context[: taken[0][0]], context[taken[-1][1] :]
-    made = f"{before}{told}{after}"
-    at = made.index(said[place][1:], len(before)) + said[place][1:].index(topic)
-    start, end = next(span for span in sentences(made) if span[0] <= at < span[1])
-    return made, name, topic, made[start:end]
+    told = told[0].upper() + told[1:]
+    return told.replace("“", '"').replace("”", '"') if rng.random() < 0.4 else told
+
+
+def short(name: str) -> str:
+    """The last name of a person."""
+    return name if name in GROUPS else name.split()[-1]
 
 
 def lowered(text: str) -> str:
