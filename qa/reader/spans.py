@@ -26,13 +26,15 @@ REWRITE = "[unused1]"  # the mark of the task
 # "What did Scholz say about …?", "Why …?": answered by a whole statement, not by two of its words.
 SAYING = (
     "admit|advise|announce|argue|ask for|believe|call for|claim|comment|concede|demand|expect|"
-    "explain|hope|insist|intend|mean|note|plan|pledge|predict|promise|propose|recommend|remark|"
+    "explain|hope|insist|intend|note|plan|pledge|predict|promise|propose|recommend|remark|"
     "said|say|state|stated|stress|suggest|tell|think|told|urge|want|warn"
 )
-# "Did Japan …?": answered by the sentence that shows it.
-YES_OR_NO = "is|are|was|were|do|does|did|has|have|had|will|would|can|could|should|may|might|must"
+AUXILIARY = "do|does|did|has|have|had|will|would|can|could|should|may|might|must"
 STATEMENT = re.compile(
-    rf"\s*(?:(?:and|but|so)\s+)?(?:what\b.*\b(?:{SAYING})s?\b|why\b|how\s+come\b|(?:{YES_OR_NO})\b)",
+    r"\s*(?:(?:and|but|so)\s+)?"
+    rf"(?:what\s+(?:else\s+|exactly\s+)?(?:{AUXILIARY})\b.*\b(?:{SAYING})\b"  # not "what state"
+    r"|why\b|how\s+come\b"
+    rf"|(?:is|are|was|were|{AUXILIARY})\b)",  # "Did Japan …?": the sentence that shows it
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
