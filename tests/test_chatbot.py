@@ -104,8 +104,8 @@ def test_questions_on_the_corpus(corpus: Chatbot):
         check_citations(corpus, answer)
         (none if question["file"] is None else answerable).append(is_right(question, answer))
     assert len(none) >= 10
-    assert sum(answerable) / len(answerable) >= 0.80
-    assert sum(none) / len(none) >= 0.77
+    assert sum(answerable) / len(answerable) >= 0.75
+    assert sum(none) / len(none) >= 0.86
 
 
 def test_the_same_words_are_told_apart_among_neighbours(corpus: Chatbot):
