@@ -68,7 +68,7 @@ class DefaultEmbedder:
         self._tokenizer.enable_truncation(MAX_PIECES)
         self._tokenizer.no_padding()
         if in_bytes is None:
-            in_bytes = _has_byte_products()
+            in_bytes = has_byte_products()
         self._bert = Bert(folder, in_bytes=in_bytes)
         self._threads = ThreadPoolExecutor(torch.get_num_threads(), "embedder")
         self.sha256 = _weights_sha256(folder)
@@ -84,7 +84,7 @@ class DefaultEmbedder:
         return vectors
 
 
-def _has_byte_products() -> bool:
+def has_byte_products() -> bool:
     """Whether this processor multiplies bytes quickly and exactly.
 
     Without these instructions ONNX Runtime's sums of products may overflow 16 bits.

@@ -15,7 +15,7 @@ from typing import Literal
 from index import Copy, Embedder, Hit, PassageIndex, SyncReport
 from index.documents import page_of
 from index.errors import FolderError, IndexBusy
-from index.passage_index import Date
+from index.passage_index import MAX_QUESTION, Date
 from index.passages import sentence_around
 from index.sync import missing
 from qa.reader import Reader, Reading
@@ -124,7 +124,7 @@ class Chatbot:
         self.index = index
         self.reader = reader
         self.report = report  # of the sync when it was opened
-        self.busy = busy  # why there was none: another process was writing the index
+        self.busy = busy  # why there was none, to be told: another process was writing the index
 
     @classmethod
     def open(
@@ -155,7 +155,7 @@ class Chatbot:
         except IndexBusy as error:
             if not passages.stats().documents:
                 raise
-            busy = str(error)
+            busy = f"{error}. Until then its last whole state is asked"
         passages.embed("ready")  # loads the embedder now, not with the first question
         return cls(folder, passages, reader or Reader.load(), report, busy)
 
@@ -222,8 +222,8 @@ class Conversation:
         if self._topic and leans_back(question):
             read_as = question
             if not self._title or leaves_out(question):
-                read_as = join(question, self._topic)
-            standalone = f"{read_as} {self._title}".rstrip()
+                read_as = unless_too_long(join(question, self._topic), question)
+            standalone = unless_too_long(f"{read_as} {self._title}".rstrip(), read_as)
             answer = self._chatbot._answer(question, standalone, read_as, after, before)
         else:
             answer = self._chatbot.ask(question, after=after, before=before)
@@ -250,6 +250,11 @@ def is_bare(question: str) -> bool:
 def join(question: str, topic: str) -> str:
     """A follow-up together with the question it leans on; the one that asks comes first."""
     return f"{question} {topic}" if ASKING.search(question) else f"{topic} {question}"
+
+
+def unless_too_long(joined: str, question: str) -> str:
+    """A follow-up with what it leans on or, where that is more than may be asked, by itself."""
+    return joined if len(joined) <= MAX_QUESTION else question
 
 
 def cite(hit: Hit, reading: Reading) -> Citation:

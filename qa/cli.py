@@ -349,7 +349,7 @@ def _open_chatbot(args: argparse.Namespace) -> Chatbot:
         gc.freeze()
         gc.enable()
     if bot.busy:
-        print(f"readback: {bot.busy}. Until then its last whole state is asked", file=sys.stderr)
+        print(f"readback: {bot.busy}", file=sys.stderr)
     if bot.report.skipped:
         print(
             f"readback: {len(bot.report.skipped)} files or documents could not be read;"
@@ -455,6 +455,8 @@ def _print_findings(findings: dict[str, Any]) -> None:
     for section, facts in sections.items():
         print(section)
         for name, fact in (facts or {"": "nothing to show"}).items():
+            if isinstance(fact, dict):  # folders by name
+                fact = ", ".join(f"{key} {value}".lstrip() for key, value in fact.items())
             print(f"  {name:<21} {'none' if fact is None else printable(str(fact))}")
     print("network\n  No network is needed: both models are on this machine.\n")
     print(*map(printable, findings["problems"] or ["No problems found."]), sep="\n")

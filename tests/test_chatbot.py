@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from index.errors import QuestionError
 from qa import Answer, Chatbot, Reader
 from qa.chatbot import join, leans_back
 
@@ -185,6 +186,17 @@ def test_a_conversation_remembers_its_own_turns_only(corpus: Chatbot):
     assert follow_up.passages[0].document == "2022-05-18-finland-sweden-nato-applications.md"
     alone = second.ask("And when did they apply?")
     assert alone.passages != follow_up.passages
+
+
+def test_a_long_follow_up_is_asked_without_what_would_make_it_too_long(corpus: Chatbot):
+    conversation = corpus.conversation()
+    conversation.ask("Who did Scholz meet in Tokyo?")
+    asked = "And when did he travel there, " + "to that city, " * 140
+    long = asked + "x" * (1_990 - len(asked))
+    answer = conversation.ask(long)
+    assert answer.standalone == answer.question == long
+    with pytest.raises(QuestionError, match="2,001 characters"):
+        conversation.ask(long + "x" * 11)
 
 
 def test_follow_ups_on_the_corpus(corpus: Chatbot):

@@ -59,6 +59,8 @@ def serve(
         from qa.chatbot import Chatbot
 
         chatbot = Chatbot.open(folder, index=index, progress=sys.stderr.isatty())
+        if chatbot.busy:
+            print(f"readback: {chatbot.busy}", file=sys.stderr)
         server = _server(build(chatbot, examples=examples))
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         print(f"readback answers at {address} (Ctrl-C stops it)", flush=True)
