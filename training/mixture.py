@@ -12,7 +12,7 @@ class Share:
 
 GOLD = (  # stage 1: one passage a question
     Share("squad", 1.0),
-    Share("squad2_hard", 1.0, repeats=3),
+    Share("squad2_hard", 1.0, repeats=2),
     Share("fairytaleqa", 0.5),
     Share("squadshifts_reddit", 0.3),
     Share("squadshifts_amazon", 0.2),
@@ -41,7 +41,7 @@ STATEMENT_IN = 0.93  # share of the answerable ones that keep the paragraph with
 FOLLOW_UPS = 6000  # made by rule, …
 RECORDED = 2  # … beside the recorded ones, so many times
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
-NEGATIVES = 0.08  # of answerable questions, once more with another paragraph of the same article
+NEGATIVES = 0.08  # of answerable questions, once more with a like paragraph of the same article
 REMOVED = 0.08  # … once more without the sentence that holds the answer
 CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
 HELD_BACK = (

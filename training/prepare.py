@@ -8,6 +8,7 @@ returns them, whole statements, follow-ups).
 import argparse
 import math
 import random
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -56,15 +57,30 @@ def answered(row: dict, source: str) -> Iterator[Example]:
 
 
 def negatives(rows: list[dict], source: str, rng: random.Random) -> Iterator[Example]:
-    """Some questions once more, with another paragraph of their article, not holding the answer."""
-    articles = by_article(rows)
+    """Some questions once more, with the paragraph of their article that looks most like theirs.
+
+    Among those that don't hold the answer, it shares the most words with the question.
+    """
+    articles = {
+        title: [(paragraph, words(paragraph)) for paragraph in paragraphs]
+        for title, paragraphs in by_article(rows).items()
+    }
     for row in rows:
         for item in row["questions"]:
             if not item["answers"] or rng.random() >= NEGATIVES:
                 continue
-            other = rng.choice(articles[row["title"]])
-            if not contains(other, item["answers"]):
-                yield Example(item["question"], (other,), "", -1, source)
+            asked = words(item["question"])
+            others = [
+                (len(asked & held), paragraph)
+                for paragraph, held in articles[row["title"]]
+                if not contains(paragraph, item["answers"])
+            ]
+            if others:
+                yield Example(item["question"], (max(others)[1],), "", -1, source)
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower()))
 
 
 def gold_examples(data: Path, share: Share) -> Iterator[Example]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
-from training.batches import IGNORE, Batch, batches, collate, load_tokenizer
+from training.batches import IGNORE, Batch, batches, collate, load_tokenizer, measured
 from training.examples import read_examples
 from training.int8 import compile_rounding, with_bytes
 from training.mixture import SEED
@@ -49,6 +49,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = model
         self.edges = nn.Linear(model.config.hidden_size, 2)
+        nn.init.zeros_(self.edges.weight)  # a trained encoder is not stirred up by a new head
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         model = self.model
@@ -156,14 +157,17 @@ class Run:
         self._checkpoint = folder / CHECKPOINT
 
     def restore(self, start: Path | None) -> None:
-        """Go on from the run's own checkpoint or, without one, from the weights of another run."""
+        """Go on from the run's own checkpoint or, without one, from another run's or a reader."""
         if self._checkpoint.exists():
             state = self._load(self._checkpoint)
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seen = state["step"], state["seen"]
             print(f"goes on at step {self.step}", flush=True)
-        elif start:
+        elif start and (start / CHECKPOINT).exists():
             self._load(start / CHECKPOINT)
+        elif start:
+            reader = PointerGenerator.from_pretrained(start, dtype=torch.float32)
+            self.trainee.model.load_state_dict(reader.state_dict())
 
     def _load(self, path: Path) -> dict:
         state = torch.load(path, weights_only=True, map_location=self.device)
@@ -226,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("examples", type=Path, nargs="+")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--from", dest="start", type=Path, help="an earlier run to go on from")
+    parser.add_argument("--from", dest="start", type=Path, help="a run or a reader to go on from")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
@@ -246,7 +250,8 @@ def main() -> None:
     tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
     examples = [example for path in args.examples for example in read_examples(path)]
     rng = random.Random(SEED + run.step)
-    parts = batches(examples, pieces=args.pieces, limit=args.passage, seed=SEED, skip=run.step)
+    sizes = measured(examples, tokenizer, args.passage)
+    parts = batches(examples, sizes, pieces=args.pieces, seed=SEED, skip=run.step)
     jobs = prefetch(parts, lambda part: collate(part, tokenizer, args.passage, rng))
     until = min(args.steps, run.step + (args.limit or args.steps))
     train(run, jobs, until=until, steps=args.steps)
