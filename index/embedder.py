@@ -89,11 +89,16 @@ def has_byte_products() -> bool:
 
     Without these instructions ONNX Runtime's sums of products may overflow 16 bits.
     """
+    return processor_has("avx512_vnni", "avx_vnni")
+
+
+def processor_has(*features: str) -> bool:
+    """Whether this processor has one of the features, by `torch.cpu.get_capabilities`' names."""
     import torch
 
     ask: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     capabilities = ask()  # empty in older versions of torch
-    return bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
+    return any(capabilities.get(feature) for feature in features)
 
 
 class SentenceEmbedder:

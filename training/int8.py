@@ -1,9 +1,9 @@
 """Training with 8-bit products: a third faster on a CPU that multiplies bytes (AVX-512 VNNI).
 
 Forward and towards the inputs, a linear layer multiplies rows quantised to eight bits, each row by
-its own scale; towards its weights, where errors would add up, it keeps bfloat16 where the processor
-multiplies that fast, and float32 elsewhere (Wortsman et al. 2023, "Stable and low-precision training
-for large-scale vision-language models", SwitchBack).
+its own scale; towards its weights, where errors would add up, it keeps bfloat16 where the
+processor multiplies that fast, and float32 elsewhere (Wortsman et al. 2023, "Stable and
+low-precision training for large-scale vision-language models", SwitchBack).
 `compile_rounding` needs a C++ compiler; without it nothing is gained.
 """
 
@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from index.embedder import processor_has
+
 SMALLEST = 384  # features; smaller layers gain nothing
 FEWEST = 64  # rows; likewise
-FAST = torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
+FAST = torch.bfloat16 if processor_has("avx512_bf16", "amx_bf16") else torch.float32
 
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
