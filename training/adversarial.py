@@ -43,25 +43,10 @@ PAIRS = (
 OPPOSITES = dict(pair.split() for pair in PAIRS) | dict(pair.split()[::-1] for pair in PAIRS)
 AUXILIARY = re.compile(r"\b(is|are|was|were|did|does|do|can|could|would|will|has|had)\b")
 LINKS = "of in on at to for by with from as that which who is are was were did do does have has had"
-THING = re.compile(  # "the" and one to three words
+THING = re.compile(  # an article and one to three words
     rf"\b(?:the|a|an) (?:[\w'’-]+ ){{0,2}}?[\w'’-]+(?= (?:{LINKS.replace(' ', '|')})\b|[?,]|$)"
 )
-ENDINGS = (
-    "tion",
-    "ment",
-    "ness",
-    "ing",
-    "ity",
-    "ist",
-    "ers",
-    "ed",
-    "er",
-    "ly",
-    "al",
-    "ic",
-    "es",
-    "s",
-)
+ENDINGS = "tion ment ness ing ity ist ers ed er ly al ic es s".split()
 WORD = re.compile(r"\b[a-z]{5,}\b")
 
 

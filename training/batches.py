@@ -126,13 +126,11 @@ def collate(
     return Batch(ids, mask, segments, inputs, targets, places, ends)
 
 
-def measured(
-    examples: Sequence[Example], tokenizer: Tokenizer, limit: int, *, at_once: int = 4096
-) -> list[int]:
+def measured(examples: Sequence[Example], tokenizer: Tokenizer, limit: int) -> list[int]:
     """How many pieces the longest row of each example takes, its passage cut to ``limit``."""
     found = []
-    for i in range(0, len(examples), at_once):
-        part = examples[i : i + at_once]
+    for i in range(0, len(examples), TOGETHER):
+        part = examples[i : i + TOGETHER]
         texts = [text for ex in part for text in (ex.question, *ex.passages)]
         encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         counts = iter([len(encoding) for encoding in encoded])
