@@ -88,6 +88,18 @@ def test_batches_go_on_where_they_stopped():
     assert [next(stream) for _ in range(6)][3:] == [next(resumed) for _ in range(3)]
 
 
+def test_batches_take_so_many_pieces_and_leave_no_example_out(tokenizer):
+    examples = EXAMPLES + [Example(f"Q{n}?", ("word " * n,), "", -1, "x") for n in range(90)]
+    sizes = measured(examples, tokenizer, 60)
+    stream = batches(examples, sizes, pieces=300, seed=3)
+    found = []
+    while len(found) < len(examples):
+        part = next(stream)
+        found += part
+        assert collate(part, tokenizer, 60, random.Random(1)).input_ids.numel() <= 300
+    assert sorted(map(repr, found)) == sorted(map(repr, examples))
+
+
 def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     write_examples(tmp_path / "data.jsonl.gz", EXAMPLES)
 
@@ -183,18 +195,6 @@ def test_follow_ups_hide_the_shared_name():
 )
 def test_answers_are_aligned_to_the_words_of_the_context(answers, found):
     assert align("She lived in Bonn then", answers) == found
-
-
-def test_batches_take_so_many_pieces_and_leave_no_example_out(tokenizer):
-    examples = EXAMPLES + [Example(f"Q{n}?", ("word " * n,), "", -1, "x") for n in range(90)]
-    sizes = measured(examples, tokenizer, 60)
-    stream = batches(examples, sizes, pieces=300, seed=3)
-    found = []
-    while len(found) < len(examples):
-        part = next(stream)
-        found += part
-        assert collate(part, tokenizer, 60, random.Random(1)).input_ids.numel() <= 300
-    assert sorted(map(repr, found)) == sorted(map(repr, examples))
 
 
 CONTEXT = "The first bridge over the Elbe was built in 1902 by Anna Krause. It was the longest."

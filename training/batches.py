@@ -175,13 +175,12 @@ def cut(
 
     The examples of a batch have equally many passages.
     """
+    counts = {i: len(examples[i].passages) for i in order}
     part: list[int] = []
-    width = 0
-    for i in sorted(order, key=lambda i: (len(examples[i].passages), sizes[i])):
-        count = len(examples[i].passages)
-        if part and (count != width or count * sizes[i] * (len(part) + 1) > pieces):
+    for i in sorted(order, key=lambda i: (counts[i], sizes[i])):
+        padded = counts[i] * sizes[i] * (len(part) + 1)
+        if part and (counts[i] != counts[part[0]] or padded > pieces):
             yield part
             part = []
         part.append(i)
-        width = count
     yield part
