@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from qa.reader import Reader
-from qa.reader.search import Source, preference
+from qa.reader.bert import Encoder
+from qa.reader.search import PointerSearch, Source, preference
 from qa.reader.spans import Window, windows
 
 QUESTION = "When is the first consultation planned?"
@@ -14,19 +15,6 @@ PASSAGES = [
     "We plan to hold the first consultation next year, Kishida told reporters.",
     "Scholz left Tokyo on Friday.",
 ]
-
-
-def encoded(model, found: list[Window]) -> tuple[Source, int]:
-    """The windows by the model's own encoder, padded to the same length, and that length."""
-    length = max(len(window.ids) for window in found)
-    ids = torch.zeros(1, len(found), length, dtype=torch.long)
-    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
-    for i, window in enumerate(found):
-        ids[0, i, : len(window.ids)] = torch.tensor(window.ids)
-        mask[0, i, : len(window.ids)] = 1
-        segments[0, i, window.head : len(window.ids)] = 1
-    firsts = [length * i for i in range(len(found))]
-    return Source(*model.encode(ids, mask, segments), firsts), length
 
 
 def score(model, source: Source, ids: list[int], place: int) -> float:
@@ -41,8 +29,8 @@ def score(model, source: Source, ids: list[int], place: int) -> float:
 
 
 @torch.inference_mode()
-def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
-    source, length = encoded(model, found)
+def brute_force(search: PointerSearch, found: list[Window]) -> tuple[float, int, int, int]:
+    source = search.encode(found)
     spans = []
     for w, window in enumerate(found):
         for first, may_start in enumerate(window.starts):
@@ -50,17 +38,36 @@ def brute_force(model, found: list[Window]) -> tuple[float, int, int, int]:
                 if may_start and window.ends[last]:
                     piece = window.head + first
                     ids = window.ids[piece : window.head + last + 1]
-                    place = w * length + piece
+                    place = source.firsts[w] + piece
                     liked = preference(window.passage)
-                    spans.append((score(model, source, ids, place) + liked, w, first, last))
+                    spans.append((score(search.model, source, ids, place) + liked, w, first, last))
     return max(spans)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 1 - 1e-6), (torch.bfloat16, 0.999)])
+@torch.inference_mode()
+def test_encoder_end_to_end_is_the_models_own_padded(reader: Reader, dtype, least: float):
+    model, found = reader.search.model, windows(QUESTION, PASSAGES, reader.search.tokenizer)
+    lengths = [len(window.ids) for window in found]
+    length = max(lengths)
+    ids = torch.zeros(1, len(found), length, dtype=torch.long)
+    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+    for i, window in enumerate(found):
+        ids[0, i, : len(window.ids)] = torch.tensor(window.ids)
+        mask[0, i, : len(window.ids)] = 1
+        segments[0, i, window.head : len(window.ids)] = 1
+    expected = model.encode(ids, mask, segments)[0][mask.reshape(1, -1) == 1]  # (S, D)
+    inside = mask[0] == 1
+    states = Encoder(model.encoder, dtype=dtype)(ids[0][inside], segments[0][inside], lengths)
+    assert states.dtype == torch.float32
+    assert torch.cosine_similarity(states, expected).min() > least
 
 
 @pytest.mark.parametrize("question", [QUESTION, "Where was Scholz?", "Who won the cup?"])
 def test_best_span_is_the_best_of_all(reader: Reader, question: str):
     search = reader.search
     found = windows(question, PASSAGES, search.tokenizer)
-    expected, number, first, last = brute_force(search.model, found)
+    expected, number, first, last = brute_force(search, found)
     best = search.find(question, PASSAGES).spans[0]
     window = found[number]
     assert (best.passage, best.start) == (window.passage, window.offsets[first][0])

@@ -14,6 +14,8 @@ from training import adversarial, export, train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, measured
 from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
+from training.mixture import AGAIN, AGAIN_OTHERS
+from training.prepare import again_examples
 from training.rewrites import made, recorded
 from training.statements import asked, told
 from training.train import Trainee
@@ -129,13 +131,34 @@ def test_an_exported_reader_can_be_the_mean_of_two(tmp_path, monkeypatch):
     weights(train, "data.jsonl.gz", "second", "--steps=1", "--from", "before")
     weights(export, "second", "after")
     weights(export, "second", "mean", "--average", "before")
-    before, after, mean = (
+    weights(export, "second", "near", "--average", "before", "--share=0.25")
+    before, after, mean, near = (
         PointerGenerator.from_pretrained(tmp_path / name, dtype=torch.float32).state_dict()
-        for name in ("before", "after", "mean")
+        for name in ("before", "after", "mean", "near")
     )
     assert any(not torch.equal(before[name], after[name]) for name in before)
     for name, tensor in mean.items():
         assert torch.allclose(tensor, (before[name] + after[name]) / 2, 1e-3, 1e-3), name
+        quarter = 0.25 * before[name] + 0.75 * after[name]
+        assert torch.allclose(near[name], quarter, 1e-3, 1e-3), name
+
+
+def test_going_on_keeps_the_stated_share_of_each_source(tmp_path):
+    for stage in ("gold", "open"):
+        examples = [
+            Example(f"{stage} {n}?", ("A.",), "A", 0, source)
+            for source in ("squad", "qamr")
+            for n in range(1000)
+        ]
+        write_examples(tmp_path / f"{stage}.jsonl.gz", examples)
+    kept = list(again_examples(tmp_path))
+    assert len(kept) == len(set(kept))
+    for stage in ("gold", "open"):
+        for source in ("squad", "qamr"):
+            count = sum(ex.source == source and ex.question.startswith(stage) for ex in kept)
+            share = AGAIN[stage].get(source, AGAIN_OTHERS)
+            assert count == pytest.approx(1000 * share, abs=60)
+    assert kept == list(again_examples(tmp_path))
 
 
 def test_statements_are_whole_sentences():

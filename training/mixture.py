@@ -44,6 +44,11 @@ HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.08  # of answerable questions, once more with a like paragraph of the same article
 REMOVED = 0.08  # … once more without the sentence that holds the answer
 CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
+AGAIN_OTHERS = 0.35  # share of both stages' examples in a run that goes on with short answers …
+AGAIN = {  # … and of these sources
+    "gold": {"squad": 0.75, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
+    "open": {"squad": 0.12, "canard": 0.5, "made follow-up": 0.2, "squad2_hard": 0.15},
+}
 HELD_BACK = (
     "1973 oil crisis",
     "Harvard University",

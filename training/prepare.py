@@ -2,7 +2,8 @@
 
 DATA is a folder of ``train/*.jsonl.gz``. OUT gets ``gold.jsonl.gz`` (stage 1: one passage a
 question) and then, with ``--stage open``, ``open.jsonl.gz`` (stage 2: several passages as search
-returns them, whole statements, follow-ups).
+returns them, whole statements, follow-ups). ``--stage again`` keeps a share of what those two files
+hold, mostly short answers, as ``again.jsonl.gz``.
 """
 
 import argparse
@@ -20,10 +21,13 @@ from training.examples import (
     align,
     by_article,
     contains,
+    read_examples,
     read_rows,
     write_examples,
 )
 from training.mixture import (
+    AGAIN,
+    AGAIN_OTHERS,
     ASKED_STATEMENTS,
     CHANGED,
     FOLLOW_UPS,
@@ -148,25 +152,38 @@ def held_out(title: str) -> bool:
     return zlib.crc32(title.encode()) % 1000 < 1000 * HELD_OUT
 
 
+def again_examples(prepared: Path) -> Iterator[Example]:
+    """A share of the examples of both stages, by where they come from."""
+    rng = random.Random(f"{SEED} again")
+    for stage in ("gold", "open"):
+        for example in read_examples(prepared / f"{stage}.jsonl.gz"):
+            if rng.random() < AGAIN[stage].get(example.source, AGAIN_OTHERS):
+                yield example
+
+
+def stage_examples(stage: str, data: Path, prepared: Path) -> Iterator[Example]:
+    if stage == "again":
+        yield from again_examples(prepared)
+        return
+    shares, make = (GOLD, gold_examples) if stage == "gold" else (OPEN, open_examples)
+    for share in shares:
+        yield from make(data, share)
+    if stage == "open":
+        yield from statement_examples(data)
+        yield from rewrite_examples(data)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with train/*.jsonl.gz")
     parser.add_argument("out", type=Path, help="folder for the examples")
-    parser.add_argument("--stage", choices=("gold", "open"), default="gold")
+    parser.add_argument("--stage", choices=("gold", "open", "again"), default="gold")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    examples = []
-    shares, make = (GOLD, gold_examples) if args.stage == "gold" else (OPEN, open_examples)
-    for share in shares:
-        before = len(examples)
-        examples += make(args.data, share)
-        print(f"{share.name:22} {len(examples) - before:7,} examples", flush=True)
-    if args.stage == "open":
-        examples += statement_examples(args.data)
-        examples += rewrite_examples(args.data)
+    examples = list(stage_examples(args.stage, args.data, args.out))
     random.Random(SEED).shuffle(examples)
     for source, count in Counter(example.source for example in examples).most_common():
-        print(f"{source:22} {count:7,} of all")
+        print(f"{source:22} {count:7,}")
     path = args.out / f"{args.stage}.jsonl.gz"
     print(f"{write_examples(path, examples):,} examples in {path}")
 
