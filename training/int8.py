@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from index.embedder import processor_has
+from qa.reader.bert import FAST
 
 SMALLEST = 384  # features; smaller layers gain nothing
 FEWEST = 64  # rows; likewise
-FAST = torch.bfloat16 if processor_has("avx512_bf16", "amx_bf16") else torch.float32
 
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:

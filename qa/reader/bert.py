@@ -19,7 +19,8 @@ from transformers import BertModel
 
 from index.embedder import processor_has
 
-FAST = ("avx512_bf16", "amx_bf16")  # processors with one of these multiply bfloat16
+# The type of the products: bfloat16 where the processor multiplies that fast.
+FAST = torch.bfloat16 if processor_has("avx512_bf16", "amx_bf16") else torch.float32
 
 
 class Linear:
@@ -61,8 +62,8 @@ class Layer:
 class Encoder:
     """Computes what the BERT that it is made from does. For inference alone."""
 
-    def __init__(self, bert: BertModel, *, dtype: torch.dtype | None = None) -> None:
-        """``dtype`` is that of the products: by default bfloat16 where that is fast, else float32.
+    def __init__(self, bert: BertModel, *, dtype: torch.dtype = FAST) -> None:
+        """``dtype`` is that of the products.
 
         Raises ValueError for another activation than GELU.
         """
@@ -70,8 +71,6 @@ class Encoder:
             raise ValueError(f"the encoder's activation is {bert.config.hidden_act}, not gelu")
         self._embeddings = bert.embeddings
         heads = bert.config.num_attention_heads
-        if dtype is None:
-            dtype = torch.bfloat16 if processor_has(*FAST) else torch.float32
         self._layers = [Layer(layer, heads, dtype) for layer in bert.encoder.layer]
 
     @torch.inference_mode()
