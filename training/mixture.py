@@ -33,7 +33,7 @@ STATEMENTS = (  # questions for whole statements, made by rule from these sets' 
     Share("squadshifts_amazon", 1.0),
 )
 ASKED_STATEMENTS = 2500  # … so many, …
-QUOTATIONS = 3000  # … beside those for sentences put into somebody's mouth
+QUOTATIONS = 4000  # … beside those for sentences put into somebody's mouth
 VEILED = 0.4  # of the former: with "he" for the speaker
 OTHER_SPEAKER = 0.04  # of both: somebody else's name, so that there is no answer
 OTHER_TOPIC = 0.04  # of both: something that nobody spoke about, likewise
@@ -46,8 +46,8 @@ REMOVED = 0.08  # … once more without the sentence that holds the answer
 CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
 AGAIN_OTHERS = 0.35  # share of both stages' examples in a run that goes on with short answers …
 AGAIN = {  # … and of these sources
-    "gold": {"squad": 0.75, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
-    "open": {"squad": 0.12, "canard": 0.5, "made follow-up": 0.2, "squad2_hard": 0.15},
+    "gold": {"squad": 0.65, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
+    "open": {"squad": 0.2, "statements": 0.8, "canard": 0.3, "made follow-up": 0.2},
 }
 HELD_BACK = (
     "1973 oil crisis",

@@ -37,12 +37,24 @@ ALONE = (  # the speaker in no sentence of the paragraph
     "{They} said that {lowered}{rest}.",
     "{They} pointed out that {lowered}{rest}.",
 )
-FORMS, CHANCES = (NEAR, FAR, ALONE), (0.5, 0.35, 0.15)
+ACTS = (  # the deed in place of "said"; somebody, or the sentence before, names who
+    "{name} {acted} that {lowered}.",
+    "{name} met journalists on {day}. {They} {acted} that {lowered}.",
+    "On {day} {name} spoke for an hour. {They} also {acted} that {lowered}.",
+    "{They} {acted} that {lowered}.",
+)
+FORMS, CHANCES = (NEAR, FAR, ALONE, ACTS), (0.4, 0.25, 0.1, 0.25)
+DEEDS = {  # as they stand in a text -> as they stand in a question
+    "pledged": "pledge", "promised": "promise", "warned": "warn", "announced": "announce",
+    "agreed": "agree", "demanded": "demand", "insisted": "insist", "claimed": "claim",
+    "complained": "complain", "admitted": "admit", "predicted": "predict", "denied": "deny",
+}  # fmt: skip
 RIVAL = 0.5  # share of the paragraphs in which somebody else speaks too
 ON_TITLE = 0.3  # share of the questions that are about the article's title
 GROUPS = (  # who speaks, beside people
     "the two leaders", "the ministers", "both presidents", "the government", "the company",
     "the researchers", "the foreign ministry", "the union", "the police", "the central bank",
+    "the two countries", "the leaders", "both sides", "the organisers", "the three parties",
 )  # fmt: skip
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 ASKED = (
@@ -52,6 +64,12 @@ ASKED = (
     "what did {who} tell reporters about {topic}",
     "What does {who} think about {topic}?",
     "What did {who} say about the {topic}?",
+)
+ASKED_DEEDS = (
+    "What did {who} {act}?",
+    "what did {who} {act}",
+    "What did {who} {act} about {topic}?",
+    "what did {who} {act} about the {topic}",
 )
 
 
@@ -82,7 +100,10 @@ def quotations(
         elif row["title"] and rng.random() < ON_TITLE:
             topic = row["title"].replace("_", " ")
         who = name if rng.random() < 0.4 else short(name)
-        question = rng.choice(ASKED).format(who=who, topic=reworded(topic, rng))
+        forms = ASKED_DEEDS if quoted.deed else ASKED
+        question = rng.choice(forms).format(
+            who=who, topic=reworded(topic, rng), act=DEEDS.get(quoted.deed)
+        )
         yield row | {"context": quoted.context}, {"question": question, "answers": answers}
 
 
@@ -94,12 +115,14 @@ class Quoted:
     name: str  # of the speaker
     topic: str  # some words of what is said
     sentence: str  # that says it
+    deed: str  # in whose place "said" could stand; empty where it does
 
 
 def quotation(context: str, name: str, rng: random.Random) -> Quoted | None:
     """Some sentences of the context, said by that name; None where that can't be done."""
     spans = sentences(context)
-    count = rng.choice(QUOTED_SENTENCES)
+    (forms,) = rng.choices(FORMS, CHANCES)
+    count = 1 if forms is ACTS else rng.choice(QUOTED_SENTENCES)
     if len(spans) < count or name in context:
         return None
     first = rng.randrange(len(spans) - count + 1)
@@ -112,16 +135,16 @@ def quotation(context: str, name: str, rng: random.Random) -> Quoted | None:
     topic = choose_topic(said[place], name, rng)
     if not topic or topic not in said[place][1:]:
         return None
-    (form,) = rng.choices(FORMS, CHANCES)
-    told = worded(rng.choice(form), said, name, rng)
+    deed = rng.choice(tuple(DEEDS)) if forms is ACTS else ""
+    told = worded(rng.choice(forms), said, name, deed, rng)
     before, after = context[: taken[0][0]], context[taken[-1][1] :]
     made = f"{before}{told}{after}"
     at = made.index(said[place][1:], len(before)) + said[place][1:].index(topic)
     start, end = next(span for span in sentences(made) if span[0] <= at < span[1])
-    return Quoted(made, name, topic, made[start:end])
+    return Quoted(made, name, topic, made[start:end], deed)
 
 
-def worded(form: str, said: list[str], name: str, rng: random.Random) -> str:
+def worded(form: str, said: list[str], name: str, deed: str, rng: random.Random) -> str:
     """A form, filled with what that name said."""
     they = "they" if name in GROUPS else rng.choice(("he", "she", "they"))
     told = form.format(
@@ -135,6 +158,7 @@ def worded(form: str, said: list[str], name: str, rng: random.Random) -> str:
         they=they,
         They=they.capitalize(),
         day=rng.choice(DAYS),
+        acted=deed,
     )
     told = told[0].upper() + told[1:]
     return told.replace("“", '"').replace("”", '"') if rng.random() < 0.4 else told

@@ -35,6 +35,7 @@ LONG = 8  # pieces; longer answers count no more than these do
 FULL = 16  # examples; a smaller batch, of many passages each, counts less
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 600.0  # seconds
+MEAN_EVERY, MEAN_DECAY = 10, 0.99  # steps: the mean of the weights is over the last 1,000 or so
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -153,26 +154,46 @@ class Run:
             groups(self.trainee, rate), weight_decay=0.01, betas=(0.9, 0.98), fused=True
         )
         self.step = self.seen = 0  # batches and examples so far
+        self.mean: dict[str, Tensor] = {}  # of the weights that learn, over the last steps
         self._folder = folder
         self._checkpoint = folder / CHECKPOINT
 
-    def restore(self, start: Path | None) -> None:
-        """Go on from the run's own checkpoint or, without one, from another run's or a reader."""
+    def restore(self, starts: list[Path]) -> None:
+        """Go on from the run's own checkpoint or, without one, from the mean of others' weights."""
         if self._checkpoint.exists():
             state = self._load(self._checkpoint)
+            self.trainee.load_state_dict(state["trainee"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seen = state["step"], state["seen"]
+            self.mean = state["mean"]
             print(f"goes on at step {self.step}", flush=True)
-        elif start and (start / CHECKPOINT).exists():
-            self._load(start / CHECKPOINT)
-        elif start:
-            reader = PointerGenerator.from_pretrained(start, dtype=torch.float32)
-            self.trainee.model.load_state_dict(reader.state_dict())
+            return
+        states = [self._weights(start) for start in starts]
+        with torch.no_grad():
+            for name, weights in self.trainee.state_dict().items():
+                if found := [state[name] for state in states if name in state]:
+                    weights.copy_(torch.stack(found).mean(0))
+
+    def _weights(self, start: Path) -> dict[str, Tensor]:
+        """The weights of a run, or of a reader, which has no head for the edges."""
+        if (start / CHECKPOINT).exists():
+            return self._load(start / CHECKPOINT)["trainee"]
+        reader = PointerGenerator.from_pretrained(start, dtype=torch.float32)
+        return {f"model.{name}": weights for name, weights in reader.state_dict().items()}
 
     def _load(self, path: Path) -> dict:
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        self.trainee.load_state_dict(state["trainee"])
-        return state
+        return torch.load(path, weights_only=True, map_location=self.device)
+
+    def average(self) -> None:
+        """Move the mean towards the weights as they are, which the last batches shook."""
+        with torch.no_grad():
+            for name, weights in self._learning():
+                if name not in self.mean:
+                    self.mean[name] = weights.detach().clone()
+                self.mean[name].lerp_(weights, 1 - MEAN_DECAY)
+
+    def _learning(self) -> Iterator[tuple[str, Tensor]]:
+        return ((n, p) for n, p in self.trainee.model.named_parameters() if p.requires_grad)
 
     def learn(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """One step, at this share of the highest rate; the losses."""
@@ -188,6 +209,8 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.seen += len(batch.targets)
+        if self.step % MEAN_EVERY == 0:
+            self.average()
         return {name: value.detach() for name, value in losses.items()}
 
     def save(self) -> None:
@@ -196,6 +219,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seen": self.seen,
+            "mean": self.mean,
         }
         temporary = self._checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -203,6 +227,8 @@ class Run:
 
     def finish(self) -> None:
         self.save()
+        self.trainee.model.save_pretrained(self._folder / "last")
+        self.trainee.model.load_state_dict(self.mean, strict=False)
         self.trainee.model.save_pretrained(self._folder / "model")
 
 
@@ -230,7 +256,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("examples", type=Path, nargs="+")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--from", dest="start", type=Path, help="a run or a reader to go on from")
+    parser.add_argument(
+        "--from",
+        dest="starts",
+        type=Path,
+        action="append",
+        default=[],
+        help="a run or a reader to go on from; of several, from their mean",
+    )
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
@@ -243,7 +276,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
     run = Run(args.run, rate=args.rate)
-    run.restore(args.start)
+    run.restore(args.starts)
     if args.int8:
         compile_rounding()
         with_bytes(run.trainee)
