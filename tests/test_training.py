@@ -16,6 +16,7 @@ from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
 from training.mixture import AGAIN, AGAIN_OTHERS
 from training.prepare import again_examples
+from training.quotations import DEEDS, quotations
 from training.rewrites import made, recorded
 from training.statements import asked, told
 from training.train import Trainee
@@ -104,6 +105,8 @@ def test_batches_take_so_many_pieces_and_leave_no_example_out(tokenizer):
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     write_examples(tmp_path / "data.jsonl.gz", EXAMPLES)
+    monkeypatch.setattr(train, "MEAN_EVERY", 1)
+    monkeypatch.setattr(train, "MEAN_DECAY", 0.5)
 
     def run(folder: str, *options: str) -> dict[str, torch.Tensor]:
         arguments = [str(tmp_path / "data.jsonl.gz"), str(tmp_path / folder), "--steps", "2"]
@@ -115,6 +118,41 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     run("parts", "--limit", "1")
     for name, tensor in run("parts").items():
         assert torch.allclose(tensor, whole[name], atol=1e-6), name
+
+
+def test_a_run_keeps_the_mean_of_its_last_weights(tmp_path, monkeypatch, tokenizer):
+    monkeypatch.setattr(train, "MEAN_EVERY", 2)
+    run = train.Run(tmp_path, rate=1e-2)
+    batch = collate(EXAMPLES, tokenizer, 128, random.Random(1))
+    kept = []
+    for _ in range(4):
+        run.learn(batch, 1.0)
+        kept.append(copy.deepcopy(run.trainee.model.state_dict()))
+    run.finish()
+    last, mean = (
+        PointerGenerator.from_pretrained(tmp_path / name).state_dict() for name in ("last", "model")
+    )
+    assert any(not torch.equal(last[name], mean[name]) for name in mean)
+    for name, tensor in mean.items():
+        expected = 0.99 * kept[1][name] + 0.01 * kept[3][name]
+        assert torch.allclose(tensor, expected, atol=1e-6), name
+        assert torch.equal(last[name], kept[3][name]), name
+
+
+def test_a_run_starts_from_the_mean_of_others(tmp_path):
+    states = []
+    for name, value in (("one", 1.0), ("two", 4.0)):
+        run = train.Run(tmp_path / name, rate=1e-4)
+        for parameter in run.trainee.model.pointer_query.parameters():
+            torch.nn.init.constant_(parameter, value)
+        run.trainee.model.save_pretrained(tmp_path / name)
+        states.append(run.trainee.model.state_dict())
+    run = train.Run(tmp_path / "three", rate=1e-4)
+    run.restore([tmp_path / "one", tmp_path / "two"])
+    found = run.trainee.model.state_dict()
+    assert (found["pointer_query.weight"] == 2.5).all()
+    for name, tensor in found.items():
+        assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2), name
 
 
 def test_an_exported_reader_can_be_the_mean_of_two(tmp_path, monkeypatch):
@@ -194,6 +232,24 @@ def test_a_question_for_another_speaker_or_topic_has_no_answer():
         topic = item["question"].partition(" about ")[2].rstrip("?")
         assert bool(item["answers"]) == (name in context and topic in context)
     assert 0 < sum(not item["answers"] for _, item in found) < 20
+
+
+def test_what_was_pledged_is_the_sentence_that_pledges_it():
+    sentences = (
+        "The bridge over the river would be closed this spring.",
+        "Nobody in the northern villages will pay for the harbour.",
+        "Every school keeps its own library until next summer.",
+    )
+    rows = [{"title": "", "context": " ".join(sentences)}] * 60
+    found = 0
+    for row, item in quotations(rows, ["Ada Berg", "Ben Holm"], random.Random(2)):
+        asked_for = item["question"].rstrip("?").partition(" about ")[0].split()[-1]
+        told = [deed for deed in DEEDS if DEEDS[deed] == asked_for]
+        for answer in item["answers"]:
+            assert answer in row["context"]
+            assert not told or f" {told[0]} that " in answer
+            found += bool(told)
+    assert found > 5
 
 
 def test_follow_ups_hide_the_shared_name():
