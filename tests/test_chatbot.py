@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sample import is_right
 from index.errors import QuestionError
 from qa import Answer, Chatbot, Reader
 from qa.chatbot import join, leans_back
@@ -84,16 +85,6 @@ def test_what_the_article_does_not_say(clutter: Chatbot, question: str):
     assert answer.citations == ()
     assert 0 <= answer.confidence < clutter.reader.threshold
     assert answer.passages
-
-
-def is_right(question: dict, answer: Answer) -> bool:
-    if question["file"] is None:
-        return answer.text is None
-    return (
-        answer.text is not None
-        and answer.citations[0].document == question["file"]
-        and any(fact.lower() in answer.text.lower() for fact in question["answers"])
-    )
 
 
 def test_questions_on_the_corpus(corpus: Chatbot):
