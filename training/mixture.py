@@ -14,8 +14,8 @@ GOLD = (  # stage 1: one passage a question
     Share("squad", 1.0),
     Share("squad2_hard", 1.0, repeats=2),
     Share("fairytaleqa", 0.5),
-    Share("squadshifts_reddit", 1.0),
-    Share("squadshifts_amazon", 1.0),
+    Share("squadshifts_reddit", 0.3),
+    Share("squadshifts_amazon", 0.2),
     Share("qed", 1.0),
     Share("qamr", 0.06),
     Share("tweetqa", 0.2),
@@ -46,15 +46,8 @@ REMOVED = 0.08  # … once more without the sentence that holds the answer
 CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
 AGAIN_OTHERS = 0.35  # share of both stages' examples in a run that goes on with short answers …
 AGAIN = {  # … and of these sources
-    "gold": {
-        "squad": 0.5,
-        "question changed": 0.12,
-        "squad2_hard": 0.5,
-        "squadshifts_reddit": 0.8,
-        "squadshifts_amazon": 0.8,
-        "qed": 0.8,
-    },
-    "open": {"squad": 0.15, "statements": 0.8, "canard": 0.6, "made follow-up": 0.2},
+    "gold": {"squad": 0.65, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
+    "open": {"squad": 0.2, "statements": 0.8, "canard": 0.3, "made follow-up": 0.2},
 }
 HELD_BACK = (
     "1973 oil crisis",
