@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from index.embedder import quiet
 from qa import Answer, Chatbot, Reader
-from qa.reader.reader import SHIPPED, load_calibration, load_search
+from qa.reader.reader import SHIPPED, load_calibration
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,12 +34,6 @@ def rows(name: str) -> list[dict]:
     return found
 
 
-def eager(path: Path) -> Reader:
-    """A reader that always answers, however unsure it is."""
-    with quiet():
-        return Reader(load_search(path), replace(load_calibration(path), threshold=0.0))
-
-
 def answers(bot: Chatbot) -> list[tuple[dict, Answer]]:
     """The questions that stand alone."""
     return [(row, bot.ask(row["question"])) for row in rows("corpus_questions")]
@@ -54,6 +47,11 @@ def follow_ups(bot: Chatbot) -> list[tuple[dict, Answer]]:
         conversation.ask(row["before"])
         found.append((row, conversation.ask(row["follow_up"])))
     return found
+
+
+def kept(answer: Answer, threshold: float) -> Answer:
+    """The answer, or none where its confidence is below the threshold."""
+    return answer if answer.confidence >= threshold else replace(answer, text=None, citations=())
 
 
 def report(name: str, found: list[tuple[dict, Answer]], *, wrong: bool) -> None:
@@ -73,14 +71,17 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for path in (ROOT / "corpus").glob("*.md"):
             shutil.copy(path, folder)
-        bot = Chatbot.open(folder, reader=eager(args.reader))
-        forced = [(row, answer) for row, answer in answers(bot) if row["file"]]
-        report("right when it must answer", forced, wrong=args.wrong)
-        bot.reader = Reader.load(args.reader)
-        given = answers(bot)
+        reader = Reader.load(args.reader)
+        eager = Reader(reader.search, replace(load_calibration(args.reader), threshold=0.0))
+        bot = Chatbot.open(folder, reader=eager)
+        forced = answers(bot)
+        held = [(row, answer) for row, answer in forced if row["file"]]
+        report("right when it must answer", held, wrong=args.wrong)
+        given = [(row, kept(answer, reader.threshold)) for row, answer in forced]
         for there, name in ((True, "right at the threshold"), (False, "rightly not answered")):
             part = [(row, answer) for row, answer in given if bool(row["file"]) == there]
             report(name, part, wrong=args.wrong)
+        bot.reader = reader
         report("follow-ups answered rightly", follow_ups(bot), wrong=args.wrong)
         bot.index.close()
 

@@ -1,22 +1,19 @@
 """The whole path on real files: sync, ask, cite, abstain."""
 
 import hashlib
-import json
 import shutil
 import unicodedata
 from pathlib import Path
 
 import pytest
 
-from benchmarks.sample import is_right
+from benchmarks.sample import answers, follow_ups, is_right
 from index.errors import QuestionError
 from qa import Answer, Chatbot, Reader
 from qa.chatbot import join, leans_back
 
 HERE = Path(__file__).parent
 CORPUS = HERE.parent / "corpus"
-QUESTIONS = json.loads((HERE / "corpus_questions.json").read_text("utf-8"))
-FOLLOW_UPS = json.loads((HERE / "corpus_follow_ups.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +86,11 @@ def test_what_the_article_does_not_say(clutter: Chatbot, question: str):
 
 def test_questions_on_the_corpus(corpus: Chatbot):
     """The shares are a little below what was measured when the reader was made."""
-    assert len(QUESTIONS) >= 40
     answerable, none = [], []
-    for question in QUESTIONS:
-        answer = corpus.ask(question["question"])
+    for question, answer in answers(corpus):
         check_citations(corpus, answer)
         (none if question["file"] is None else answerable).append(is_right(question, answer))
+    assert len(answerable) + len(none) >= 40
     assert len(none) >= 10
     assert sum(answerable) / len(answerable) >= 0.75
     assert sum(none) / len(none) >= 0.86
@@ -193,10 +189,7 @@ def test_a_long_follow_up_is_asked_without_what_would_make_it_too_long(corpus: C
 def test_follow_ups_on_the_corpus(corpus: Chatbot):
     """The share is a little below what was measured when the reader was made."""
     right = []
-    for row in FOLLOW_UPS:
-        conversation = corpus.conversation()
-        conversation.ask(row["before"])
-        answer = conversation.ask(row["follow_up"])
+    for row, answer in follow_ups(corpus):
         check_citations(corpus, answer)
         assert any(passage.document == row["file"] for passage in answer.passages)
         right.append(is_right(row, answer))
