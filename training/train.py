@@ -20,6 +20,7 @@ from transformers import BertModel
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
 from training.batches import IGNORE, Batch, batches, collate, load_tokenizer, measured
+from training.dropout import with_dropout
 from training.examples import read_examples
 from training.int8 import compile_rounding, with_bytes
 from training.mixture import SEED
@@ -197,6 +198,7 @@ class Run:
 
     def learn(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """One step, at this share of the highest rate; the losses."""
+        torch.manual_seed(SEED + self.step)  # a run that goes on drops what it would have dropped
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         on_cuda = self.device.type == "cuda"
@@ -268,6 +270,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
     parser.add_argument("--rate", type=float, default=STARTED_RATE)
+    parser.add_argument("--dropout", type=float, default=0.0, help="share, see dropout.py")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
     parser.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
@@ -277,6 +280,8 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     run = Run(args.run, rate=args.rate)
     run.restore(args.starts)
+    if args.dropout:
+        with_dropout(run.trainee, args.dropout, run.device)
     if args.int8:
         compile_rounding()
         with_bytes(run.trainee)
