@@ -7,12 +7,7 @@ kernel.
 
 import torch
 from torch import Tensor, nn
-from transformers.models.bert.modeling_bert import (
-    BertEmbeddings,
-    BertModel,
-    BertOutput,
-    BertSelfOutput,
-)
+from transformers.models.bert.modeling_bert import BertEmbeddings, BertOutput, BertSelfOutput
 
 DRAWN = 1 << 24  # numbers of the long mask; a layer's output has less
 
@@ -34,7 +29,6 @@ class SlicedDropout(nn.Module):
 def with_dropout(model: nn.Module, share: float, device: torch.device) -> None:
     """Let the BERTs of the model, in place, train with that share of their numbers at zero."""
     mask = (torch.rand(DRAWN, device=device) >= share).float() / (1 - share)
-    for bert in [part for part in model.modules() if isinstance(part, BertModel)]:
-        for layer in bert.modules():
-            if isinstance(layer, BertEmbeddings | BertSelfOutput | BertOutput):
-                layer.dropout = SlicedDropout(mask)
+    for layer in model.modules():
+        if isinstance(layer, BertEmbeddings | BertSelfOutput | BertOutput):
+            layer.dropout = SlicedDropout(mask)
