@@ -6,6 +6,7 @@ import json
 import random
 import re
 import sys
+from collections import Counter
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, meas
 from training.dropout import with_dropout
 from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
-from training.mixture import AGAIN, AGAIN_OTHERS
+from training.mixture import AGAIN, AGAIN_OTHERS, WHOLE
 from training.prepare import again_examples
 from training.quotations import DEEDS, quotations
 from training.rewrites import made, recorded
@@ -232,6 +233,28 @@ def test_going_on_keeps_the_stated_share_of_each_source(tmp_path):
             share = AGAIN[stage].get(source, AGAIN_OTHERS)
             assert count == pytest.approx(1000 * share, abs=60)
     assert kept == list(again_examples(tmp_path))
+
+
+def test_going_on_prefers_answers_that_are_whole_phrases(tmp_path):
+    passage = "They want to rely less on coal from Russia. Ann from Oslo came."
+    ask = "What do they want to rely less on?"
+    whole, cut, said, name = (
+        Example(question, (passage,), answer, 0, "squad")
+        for question, answer in (
+            (ask, "coal from Russia"),
+            (ask, "coal"),
+            ("What is it that they want less of from Russia?", "coal"),
+            ("Who came?", "Ann"),
+        )
+    )
+    write_examples(tmp_path / "gold.jsonl.gz", [whole, cut, said, name] * 200)
+    write_examples(tmp_path / "open.jsonl.gz", [])
+    kept = Counter(again_examples(tmp_path))
+    once = 200 * AGAIN["gold"]["squad"]
+    assert kept[cut] == 0
+    assert kept[whole] == pytest.approx(WHOLE * once, abs=30)
+    assert kept[said] == pytest.approx(once, abs=20)
+    assert kept[name] == pytest.approx(once, abs=20)
 
 
 def test_statements_are_whole_sentences():

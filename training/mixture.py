@@ -49,6 +49,7 @@ AGAIN = {  # … and of these sources
     "gold": {"squad": 0.75, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
     "open": {"squad": 0.2, "statements": 0.8, "canard": 0.3, "made follow-up": 0.2},
 }
+WHOLE = 2  # … so often where the answer is a whole phrase, such as "coal from Russia"
 HELD_BACK = (
     "1973 oil crisis",
     "Harvard University",

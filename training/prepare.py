@@ -42,12 +42,17 @@ from training.mixture import (
     SEED,
     STATEMENT_IN,
     STATEMENTS,
+    WHOLE,
     Share,
 )
 from training.quotations import quotations
 from training.retrieval import retrieved
 from training.rewrites import made, recorded
 from training.statements import asked, told
+
+SHORT = 8  # words
+COMPLEMENT = re.compile(r"\b[a-z]+ (?:from|of|for|with|against|between) (?:(?:the|a|an) )?\w+$")
+COMMON = re.compile(r"(?:^| )[a-z]+$")  # the last word is no name
 
 
 def answered(row: dict, source: str) -> Iterator[Example]:
@@ -153,12 +158,34 @@ def held_out(title: str) -> bool:
 
 
 def again_examples(prepared: Path) -> Iterator[Example]:
-    """A share of the examples of both stages, by where they come from."""
-    rng = random.Random(f"{SEED} with dropout")
+    """A share of the examples of both stages, by where they come from; whole phrases twice."""
+    rng = random.Random(f"{SEED} whole phrases")
     for stage in ("gold", "open"):
         for example in read_examples(prepared / f"{stage}.jsonl.gz"):
-            if rng.random() < AGAIN[stage].get(example.source, AGAIN_OTHERS):
-                yield example
+            if cut_short(example):
+                continue
+            share = AGAIN[stage].get(example.source, AGAIN_OTHERS)
+            for _ in range(WHOLE if is_whole(example.answer) else 1):
+                if rng.random() < share:
+                    yield example
+
+
+def is_whole(answer: str) -> bool:
+    """Whether a short answer says what its thing is of, from or for: "coal from Russia"."""
+    return len(answer.split()) <= SHORT and COMPLEMENT.search(answer) is not None
+
+
+def cut_short(example: Example) -> bool:
+    """Whether the answer leaves out what its thing is of, from or for, as "coal" does, although the
+    question does not say it."""
+    if not COMMON.search(example.answer):
+        return False
+    asked = words(example.question)
+    after = re.search(
+        rf"(?<!\w){re.escape(example.answer)} (?:from|of|for) ((?:\w+ ){{0,2}}\w+)",
+        example.passages[example.gold],
+    )
+    return after is not None and not words(after[1]) <= asked | {"a", "an", "the"}
 
 
 def stage_examples(stage: str, data: Path, prepared: Path) -> Iterator[Example]:

@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
     parser.add_argument("--rate", type=float, default=STARTED_RATE)
-    parser.add_argument("--dropout", type=float, default=0.0, help="share, see dropout.py")
+    parser.add_argument("--dropout", type=float, default=0.0, help="in the encoder, see dropout.py")
     parser.add_argument("--dev", type=Path, help="questions for scores in the log, as in DATA/dev")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
@@ -307,7 +307,7 @@ def main() -> None:
     run = Run(args.run, rate=args.rate)
     run.restore(args.starts)
     if args.dropout:
-        with_dropout(run.trainee, args.dropout, run.device)
+        with_dropout(run.trainee.model.encoder, args.dropout, run.device)
     if args.int8:
         compile_rounding()
         with_bytes(run.trainee)
