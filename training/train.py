@@ -11,7 +11,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -154,7 +154,7 @@ def move(batch: Batch, device: torch.device) -> Batch:
 class Run:
     """A model that learns, and the checkpoint from which it goes on when it is stopped."""
 
-    def __init__(self, folder: Path, *, rate: float) -> None:
+    def __init__(self, folder: Path, *, rate: float, dev: Sequence[Case] = ()) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.trainee = Trainee(new_model(get_model_path())).to(self.device).train()
         self.optimizer = torch.optim.AdamW(
@@ -162,6 +162,7 @@ class Run:
         )
         self.step = self.seen = 0  # batches and examples so far
         self.mean: dict[str, Tensor] = {}  # of the weights that learn, over the last steps
+        self._dev = dev  # development questions, answered whenever the run is saved
         self._folder = folder
         self._checkpoint = folder / CHECKPOINT
 
@@ -232,13 +233,15 @@ class Run:
         temporary = self._checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.replace(self._checkpoint)
+        if self._dev:
+            log({"step": self.step} | self._dev_scores())
 
-    def dev_scores(self, cases: list[Case]) -> dict[str, float]:
+    def _dev_scores(self) -> dict[str, float]:
         """Exact match and F1, in percent, of what the weights answer as they are now."""
         model = copy.deepcopy(self.trainee.model).cpu().eval()
         tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
         reader = Reader(PointerSearch(model, tokenizer), UNCALIBRATED)
-        scores = [score(reader.read(question, texts), refs) for question, texts, refs in cases]
+        scores = [score(reader.read(question, texts), refs) for question, texts, refs in self._dev]
         return {f"dev {name}": round(mean(scores, name), 1) for name in ("exact", "f1")}
 
     def finish(self) -> None:
@@ -248,11 +251,8 @@ class Run:
         self.trainee.model.save_pretrained(self._folder / "model")
 
 
-def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int, dev: list[Case]) -> None:
-    """Learn from the batches up to that step of so many; log and save on the way.
-
-    With every save, and at the end, the development questions, if there are any, are answered.
-    """
+def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int) -> None:
+    """Learn from the batches up to that step of so many; log and save on the way."""
     logged = saved = time.monotonic()
     sums: dict[str, float] = {}
     before = run.seen
@@ -267,12 +267,8 @@ def train(run: Run, jobs: Iterator[Batch], *, until: int, steps: int, dev: list[
         log({"step": run.step, "seen": run.seen, "rate": rate} | means)
         if now - saved > SAVE_EVERY:
             run.save()
-            if dev:
-                log({"step": run.step} | run.dev_scores(dev))
             saved = now
         sums, logged, before = {}, time.monotonic(), run.seen
-    if dev:
-        log({"step": run.step} | run.dev_scores(dev))
 
 
 def log(values: dict[str, float]) -> None:
@@ -304,7 +300,8 @@ def main() -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
-    run = Run(args.run, rate=args.rate)
+    dev = gold(args.dev, DEV_QUESTIONS) if args.dev else []
+    run = Run(args.run, rate=args.rate, dev=dev)
     run.restore(args.starts)
     if args.dropout:
         with_dropout(run.trainee.model.encoder, args.dropout, run.device)
@@ -318,8 +315,7 @@ def main() -> None:
     parts = batches(examples, sizes, pieces=args.pieces, seed=SEED, skip=run.step)
     jobs = prefetch(parts, lambda part: collate(part, tokenizer, args.passage, rng))
     until = min(args.steps, run.step + (args.limit or args.steps))
-    dev = gold(args.dev, DEV_QUESTIONS) if args.dev else []
-    train(run, jobs, until=until, steps=args.steps, dev=dev)
+    train(run, jobs, until=until, steps=args.steps)
     run.finish()
 
 
