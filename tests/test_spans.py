@@ -1,5 +1,6 @@
 """Windows, word edges and statements: text without the network."""
 
+import math
 import unicodedata
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from qa.reader import Reader
 from qa.reader.spans import (
     WINDOW_PIECES,
+    best_end,
     statement,
     stretch,
     trim,
@@ -58,6 +60,29 @@ def test_trim_leaves_words():
 
 
 @pytest.mark.parametrize(
+    ("text", "chances", "chosen"),
+    [
+        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.3}, 1),
+        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.2}, 0),
+        ("They rely on coal from Russia.", {"coal": 0.3, "coal from Russia": 0.5}, 1),
+        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.4}, 0),
+        (
+            "They rely on coal for heat in winter.",
+            {"coal": 0.4, "coal for heat": 0.1, "coal for heat in winter": 0.3},
+            2,
+        ),
+    ],
+)
+def test_a_phrase_is_not_cut_short_in_doubt(text: str, chances: dict[str, float], chosen: int):
+    ends = [text.index(phrase) + len(phrase) for phrase in chances]
+    assert best_end(text, ends, [math.log(chance) for chance in chances.values()]) == chosen
+
+
+def test_a_phrase_is_not_drawn_out_to_where_it_can_not_end():
+    assert best_end("coal from Russia", [4, 9], [-math.inf, -math.inf]) == 0
+
+
+@pytest.mark.parametrize(
     ("question", "wanted"),
     [
         ("What did Scholz say about supply chains?", True),
@@ -75,6 +100,10 @@ def test_trim_leaves_words():
         ("what did he tell the two reporters about it", True),
         ("What did he say the bridge would cost?", True),
         ("What did he claim the bridge would cost?", False),
+        ("What did he say was too dear?", False),
+        ("What did he say the bridge was built by?", False),
+        ("What did he say about whom the bridge was built by?", True),
+        ("What did he say in Berlin?", True),
         ("What does Japan want to rely less on?", False),
         ("How many members voted for the fund?", False),
         ("When will the first consultation take place?", False),

@@ -159,7 +159,7 @@ def held_out(title: str) -> bool:
 
 def again_examples(prepared: Path) -> Iterator[Example]:
     """A share of the examples of both stages, by where they come from; whole phrases twice."""
-    rng = random.Random(f"{SEED} whole phrases")
+    rng = random.Random(f"{SEED} thirteenth")
     for stage in ("gold", "open"):
         for example in read_examples(prepared / f"{stage}.jsonl.gz"):
             if cut_short(example):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qa.reader.bert import Encoder
 from qa.reader.model import PointerGenerator
-from qa.reader.spans import Window, conversation, rewriting, stretch, windows
+from qa.reader.spans import Window, best_end, conversation, rewriting, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
 REPEATED = 3  # so many pieces in a row are written once
@@ -211,11 +211,12 @@ def follow(
     for k, (number, piece, place) in enumerate(places):
         window = read[number]
         first = piece - window.head
-        may_end = torch.tensor(window.ends[first : first + longest])
-        row = scores[k, : len(may_end)].masked_fill(~may_end, -torch.inf)
-        last = int(row.argmax())
-        if row[last] > -torch.inf:
-            start, (_, end) = window.offsets[first][0], window.offsets[first + last]
-            end = stretch(passages[window.passage], end)
-            spans.append(Span(window.passage, start, end, place, float(row[last])))
+        text, cut = passages[window.passage], slice(first, first + longest)
+        edges = [stretch(text, end) for _, end in window.offsets[cut]]
+        may_end = torch.tensor(window.ends[cut])
+        row = scores[k, : len(edges)].masked_fill(~may_end, -torch.inf).tolist()
+        last = best_end(text, edges, row)
+        if row[last] > -math.inf:
+            start, _ = window.offsets[first]
+            spans.append(Span(window.passage, start, edges[last], place, row[last]))
     return spans

@@ -5,6 +5,7 @@ the decoder's first step ranks their first pieces, and the best are forced along
 The passages are encoded one by one and decoded together, as the shipped reader does it.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from qa.reader.search import SPAN_PIECES, Found, Span, preference
-from qa.reader.spans import QUESTION_PIECES, WINDOW_PIECES, is_word, stretch, word_edge
+from qa.reader.spans import QUESTION_PIECES, WINDOW_PIECES, best_end, is_word, stretch, word_edge
 
 STARTS = 16  # first places that are followed, no two with the same words
 AHEAD = 200  # characters behind a first place that a span may reach
@@ -54,7 +55,7 @@ class Seq2SeqSearch:
                 spans.append(Span(number, start, start + encoding.offsets[0][1], place, place))
             return Found(spans, 0.0)
         for (number, start), encoding, scores in self.follow(chosen, states, mask):
-            end, score = best_end(passages[number], start, encoding, scores)
+            end, score = ending(passages[number], start, encoding, scores)
             if end > start:
                 place = float(first[encoding.ids[0]])
                 liked = preference(number)
@@ -142,13 +143,14 @@ def choose(
     return sorted(distinct.values(), key=lambda pair: -chance(pair))[:STARTS]
 
 
-def best_end(text: str, start: int, encoding: Encoding, scores: Tensor) -> tuple[int, float]:
-    """The likeliest end on a word's edge, and its score; the start itself where there is none."""
-    best, score = start, -float("inf")
+def ending(text: str, start: int, encoding: Encoding, scores: Tensor) -> tuple[int, float]:
+    """The best end on a word's edge, and its score; the start itself where there is none."""
     following = [first for first, _ in encoding.offsets[1:]] + [len(text)]
-    for (_, end), after, value in zip(encoding.offsets, following, scores.tolist(), strict=False):
+    ends, chances = [start], [-math.inf]
+    for (_, end), after, score in zip(encoding.offsets, following, scores.tolist(), strict=False):
         at = stretch(text, start + end)
         whole = after >= end  # else the next piece is another byte of the same character
-        if whole and value > score and word_edge(text, at):
-            best, score = at, value
-    return best, score
+        ends.append(at)
+        chances.append(score if whole and word_edge(text, at) else -math.inf)
+    best = best_end(text, ends, chances)
+    return ends[best], chances[best]

@@ -5,6 +5,7 @@ Offsets are code points of the passage. Knows the tokenizer, not the network.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ REWRITE = "[unused1]"  # the mark of the task
 # "What did Scholz say about …?" is answered by a whole statement, not by two of its words. "Why …?"
 # is not: the reader's own span is a clause, and says less that was not asked. Nor is "what did he
 # claim the bridge would cost?", where something else than a topic, a place or a time follows the
-# verb, which is not "say": it asks for a part of what he claimed.
+# verb, which is not "say": it asks for a part of what he claimed. So does "what did he say was too
+# dear?" and "what did he say the bridge was built by?".
 SAYING = (
     "admit|advise|announce|argue|ask for|believe|call for|claim|comment|concede|demand|expect|"
     "explain|hope|insist|intend|note|plan|pledge|predict|promise|propose|recommend|remark|"
@@ -37,15 +39,21 @@ TOPIC = (
     "about|after|against|at|because|before|by|concerning|during|for|from|if|in|of|on|over|"
     "regarding|since|when|while|with"
 )
+PART = (
+    rf"\s+(?:(?:is|are|was|were)\b|(?!(?:{TOPIC})\b)\S+\s.*"
+    r"\b(?:about|against|at|by|for|from|in|into|of|on|to|with)\W*$)"
+)
 AUXILIARY = "do|does|did|has|have|had|will|would|can|could|should|may|might|must"
 STATEMENT = re.compile(
     r"\s*(?:(?:and|but|so)\s+)?"
     rf"(?:what\s+(?:else\s+|exactly\s+)?(?:{AUXILIARY})\b.*"  # not "what state"
-    rf"\b(?:say\b|(?:{SAYING}|{TO_SOMEBODY})(?:\s+(?:{TOPIC})\b|\W*$))"
+    rf"\b(?:say\b(?!{PART})|(?:{SAYING}|{TO_SOMEBODY})(?:\s+(?:{TOPIC})\b|\W*$))"
     rf"|(?:is|are|was|were|{AUXILIARY})\b(?!.*\bor\b))",  # "Did Japan …?": what shows it
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
+COMPLEMENT = re.compile(r" (?:against|between|for|from|of|with) ")
+HALF_AS_LIKELY = -math.log(2)
 # What belongs to a number: 90 "per cent", 8 "billion euros".
 UNIT = re.compile(
     r"(?<=\d)(?:[ -](?:thousand|million|billion|trillion)\b)?"
@@ -128,6 +136,21 @@ def stretch(text: str, end: int) -> int:
     while end < len(text) and is_mark(text[end]):
         end += 1
     return end
+
+
+def best_end(text: str, ends: Sequence[int], scores: Sequence[float]) -> int:
+    """Which of the ends of a span is the best, by their log-probabilities.
+
+    The likeliest; but where the text goes on to say what the thing is of, from or for ("coal" of
+    "coal from Russia"), a later one that is at least half as likely: a phrase that is cut short
+    may say what isn't so.
+    """
+    best = max(range(len(ends)), key=scores.__getitem__)
+    if COMPLEMENT.match(text, ends[best]):
+        later = max(range(best + 1, len(ends)), key=scores.__getitem__, default=best)
+        if scores[later] > scores[best] + HALF_AS_LIKELY:
+            return later
+    return best
 
 
 def statement(text: str, start: int, end: int) -> tuple[int, int]:
