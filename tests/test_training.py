@@ -2,11 +2,12 @@
 
 import copy
 import gzip
+import itertools
 import json
 import random
 import re
 import sys
-from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -19,8 +20,8 @@ from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, meas
 from training.dropout import with_dropout
 from training.examples import REWRITE, Example, align, write_examples
 from training.int8 import ByteLinear, with_bytes
-from training.mixture import AGAIN, AGAIN_OTHERS, WHOLE
-from training.prepare import again_examples
+from training.mixture import AGAIN, AGAIN_OTHERS
+from training.prepare import again_examples, phrases
 from training.quotations import DEEDS, quotations
 from training.rewrites import made, recorded
 from training.statements import asked, told
@@ -40,7 +41,7 @@ def tokenizer():
 
 
 def test_places_point_at_the_answer_and_at_every_one_of_it(tokenizer):
-    batch = collate(EXAMPLES, tokenizer, 128, random.Random(1))
+    batch = collate(EXAMPLES, tokenizer, 128)
     for example, targets, places, source, ends in zip(
         EXAMPLES, batch.targets, batch.places, batch.input_ids.flatten(1), batch.ends, strict=True
     ):
@@ -54,19 +55,18 @@ def test_places_point_at_the_answer_and_at_every_one_of_it(tokenizer):
 
 def test_a_long_passage_is_cut_around_its_answer(tokenizer):
     passage = "rain " * 300 + "Ann came. " + "snow " * 300
-    for seed in range(20):
-        batch = collate(
-            [Example("Who?", (passage,), "Ann", 0, "x")], tokenizer, 40, random.Random(seed)
-        )
-        assert batch.input_ids.shape[-1] <= 40 + 5
+    cut = set()
+    for n in range(20):
+        batch = collate([Example(f"Who? {n}", (passage,), "Ann", 0, "x")], tokenizer, 40)
+        assert batch.input_ids.shape[-1] <= 40 + 6
         assert batch.places.any()
+        cut.add(int(batch.places[0, 0].nonzero()))
+    assert len(cut) > 5
 
 
 def test_a_follow_up_is_kept_at_the_end(tokenizer):
     text = "Oslo | " + "long ago " * 200 + "| when did she?"
-    batch = collate(
-        [Example("", (text,), "When?", 0, "x", REWRITE)], tokenizer, 40, random.Random(1)
-    )
+    batch = collate([Example("", (text,), "When?", 0, "x", REWRITE)], tokenizer, 40)
     assert tokenizer.decode(batch.input_ids[0, 0].tolist()).endswith("| when did she?")
 
 
@@ -77,7 +77,7 @@ def test_the_loss_is_that_of_the_model(tokenizer):
         decoder_layers=1,
     )  # fmt: skip
     model = PointerGenerator(config).eval()
-    batch = collate(EXAMPLES, tokenizer, 128, random.Random(1))
+    batch = collate(EXAMPLES, tokenizer, 128)
     losses = Trainee(model)(batch)
     logits = model(
         batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.decoder_input_ids
@@ -102,10 +102,19 @@ def test_batches_take_so_many_pieces_and_leave_no_example_out(tokenizer):
     stream = batches(examples, sizes, pieces=300, seed=3)
     found = []
     while len(found) < len(examples):
-        part = next(stream)
+        part = [examples[i] for i in next(stream)]
         found += part
-        assert collate(part, tokenizer, 60, random.Random(1)).input_ids.numel() <= 300
+        assert collate(part, tokenizer, 60).input_ids.numel() <= 300
     assert sorted(map(repr, found)) == sorted(map(repr, examples))
+
+
+def test_batches_made_elsewhere_come_in_their_order(tokenizer):
+    work = partial(collate, tokenizer=tokenizer, limit=60)
+    jobs = train.loaded(EXAMPLES, itertools.cycle([[1], [0, 2], [3]]), work)
+    for part in ([1], [0, 2], [3], [1]):
+        found, expected = next(jobs), work([EXAMPLES[i] for i in part])
+        for name in expected.__dataclass_fields__:
+            assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -156,10 +165,31 @@ def test_dropout_leaves_out_its_share_while_training_alone():
         assert left.mean() == pytest.approx(1.0, abs=0.03)
 
 
+def test_dropout_on_a_gpu_is_that_of_bert():
+    model = train.new_model(get_model_path())
+    with_dropout(model, 0.2, torch.device("cuda"))
+    for bert in (model.encoder, model.decoder):
+        layer = bert.encoder.layer[0]
+        places = (bert.embeddings, layer.attention.self, layer.attention.output, layer.output)
+        assert {place.dropout.p for place in places} == {0.2}
+
+
+def test_words_are_hidden_from_the_encoder_while_training_alone(tokenizer):
+    trainee = Trainee(train.new_model(get_model_path()), hidden=0.3)
+    ids = collate(EXAMPLES * 50, tokenizer, 128).input_ids
+    words = ids > SEP
+    hidden = trainee.hide(ids)
+    changed = hidden != ids
+    assert (hidden[changed] == train.HIDDEN).all()
+    assert not changed[~words].any()
+    assert changed[words].float().mean() == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(trainee.eval().hide(ids), ids)
+
+
 def test_a_run_keeps_the_mean_of_its_last_weights(tmp_path, monkeypatch, tokenizer):
     monkeypatch.setattr(train, "MEAN_EVERY", 2)
     run = train.Run(tmp_path, rate=1e-2)
-    batch = collate(EXAMPLES, tokenizer, 128, random.Random(1))
+    batch = collate(EXAMPLES, tokenizer, 128)
     kept = []
     for _ in range(4):
         run.learn(batch, 1.0)
@@ -235,7 +265,7 @@ def test_going_on_keeps_the_stated_share_of_each_source(tmp_path):
     assert kept == list(again_examples(tmp_path))
 
 
-def test_going_on_prefers_answers_that_are_whole_phrases(tmp_path):
+def test_answers_that_are_whole_phrases_come_twice_and_none_is_cut_short():
     passage = "They want to rely less on coal from Russia. Ann from Oslo came."
     ask = "What do they want to rely less on?"
     whole, cut, said, name = (
@@ -247,14 +277,7 @@ def test_going_on_prefers_answers_that_are_whole_phrases(tmp_path):
             ("Who came?", "Ann"),
         )
     )
-    write_examples(tmp_path / "gold.jsonl.gz", [whole, cut, said, name] * 200)
-    write_examples(tmp_path / "open.jsonl.gz", [])
-    kept = Counter(again_examples(tmp_path))
-    once = 200 * AGAIN["gold"]["squad"]
-    assert kept[cut] == 0
-    assert kept[whole] == pytest.approx(WHOLE * once, abs=30)
-    assert kept[said] == pytest.approx(once, abs=20)
-    assert kept[name] == pytest.approx(once, abs=20)
+    assert list(phrases([whole, cut, said, name])) == [whole, whole, said, name]
 
 
 def test_statements_are_whole_sentences():

@@ -14,7 +14,7 @@ from training.examples import REWRITE, Example
 
 CLS, SEP, PAD, NO_ANSWER, REWRITE_MARK = 101, 102, 0, 1, 2
 ANSWER_PIECES = 64
-TOGETHER = 4096  # examples, sorted by length and cut into batches
+TOGETHER = 16_384  # examples, sorted by length and cut into batches
 IGNORE = -100
 
 
@@ -93,10 +93,12 @@ def tokenise(example: Example, encodings: list[Encoding], limit: int, rng: rando
     return Item(rows, len(head), target, places, example.gold)
 
 
-def collate(
-    examples: Sequence[Example], tokenizer: Tokenizer, limit: int, rng: random.Random
-) -> Batch:
-    """One batch; passages longer than ``limit`` pieces are cut to a window around the answer."""
+def collate(examples: Sequence[Example], tokenizer: Tokenizer, limit: int) -> Batch:
+    """One batch; passages longer than ``limit`` pieces are cut to a window around the answer.
+
+    Where they are cut changes with the first example's question: with the batch.
+    """
+    rng = random.Random(examples[0].question)
     texts = [text for ex in examples for text in (ex.question, ex.answer, *ex.passages)]
     encodings = iter(tokenizer.encode_batch(texts, add_special_tokens=False))
     items = [
@@ -143,8 +145,10 @@ def measured(examples: Sequence[Example], tokenizer: Tokenizer, limit: int) -> l
 
 def batches(
     examples: Sequence[Example], sizes: Sequence[int], *, pieces: int, seed: int, skip: int = 0
-) -> Iterator[list[Example]]:
+) -> Iterator[list[int]]:
     """Endless batches of some ``pieces`` source pieces, of like length, shuffled by ``seed``.
+
+    Each is a list of the numbers of its examples.
 
     ``sizes`` are those of `measured`. ``skip`` batches are passed over, so that a resumed run goes
     on where it stopped.
@@ -164,7 +168,7 @@ def batches(
             if skip:
                 skip -= 1
             else:
-                yield [examples[i] for i in part]
+                yield part
         epoch += 1
 
 

@@ -1,8 +1,8 @@
-"""Dropout whose masks are cut from one long mask: drawing new numbers is slow on a CPU.
+"""Dropout as in BERT, and one for CPUs, where drawing new numbers is slow.
 
-As in BERT, on the embeddings and on what each sublayer adds (Srivastava et al. 2014, "Dropout";
-Vaswani et al. 2017, section 5.4), but not on the attention's weights, which would forbid its fast
-kernel.
+On the embeddings and on what each sublayer adds (Srivastava et al. 2014, "Dropout"; Vaswani et al.
+2017, section 5.4). A CPU cuts its masks from one long one, and leaves the attention's weights
+alone, since dropping some of them would forbid its fast kernel.
 """
 
 import torch
@@ -28,6 +28,11 @@ class SlicedDropout(nn.Module):
 
 def with_dropout(model: nn.Module, share: float, device: torch.device) -> None:
     """Let the BERTs of the model, in place, train with that share of their numbers at zero."""
+    if device.type == "cuda":
+        for layer in model.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = share
+        return
     mask = (torch.rand(DRAWN, device=device) >= share).float() / (1 - share)
     for layer in model.modules():
         if isinstance(layer, BertEmbeddings | BertSelfOutput | BertOutput):

@@ -12,18 +12,18 @@ class Share:
 
 GOLD = (  # stage 1: one passage a question
     Share("squad", 1.0),
-    Share("squad2_hard", 1.0, repeats=2),
-    Share("fairytaleqa", 0.5),
-    Share("squadshifts_reddit", 0.3),
-    Share("squadshifts_amazon", 0.2),
+    Share("squad2_hard", 1.0),
+    Share("fairytaleqa", 1.0),
+    Share("squadshifts_reddit", 0.5),
+    Share("squadshifts_amazon", 0.3),
     Share("qed", 1.0),
-    Share("qamr", 0.06),
-    Share("tweetqa", 0.2),
-    Share("policyqa", 0.1),
+    Share("qamr", 0.1),
+    Share("tweetqa", 0.4),
+    Share("policyqa", 0.2),
 )
 OPEN = (  # stage 2: what search returns, 1 to 8 passages a question
-    Share("squad", 0.15),
-    Share("squad2_hard", 0.3),
+    Share("squad", 0.25),
+    Share("squad2_hard", 0.5),
     Share("qed", 0.4),
 )
 STATEMENTS = (  # questions for whole statements, made by rule from these sets' paragraphs
@@ -32,24 +32,24 @@ STATEMENTS = (  # questions for whole statements, made by rule from these sets' 
     Share("squadshifts_reddit", 1.0),
     Share("squadshifts_amazon", 1.0),
 )
-ASKED_STATEMENTS = 2500  # … so many, …
-QUOTATIONS = 4000  # … beside those for sentences put into somebody's mouth
+ASKED_STATEMENTS = 4000  # … so many, …
+QUOTATIONS = 6000  # … beside those for sentences put into somebody's mouth
 VEILED = 0.4  # of the former: with "he" for the speaker
 OTHER_SPEAKER = 0.04  # of both: somebody else's name, so that there is no answer
 OTHER_TOPIC = 0.04  # of both: something that nobody spoke about, likewise
 STATEMENT_IN = 0.93  # share of the answerable ones that keep the paragraph with the statement
-FOLLOW_UPS = 6000  # made by rule, …
+FOLLOW_UPS = 15_000  # made by rule, …
 RECORDED = 2  # … beside the recorded ones, so many times
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
-NEGATIVES = 0.08  # of answerable questions, once more with a like paragraph of the same article
-REMOVED = 0.08  # … once more without the sentence that holds the answer
-CHANGED = 0.25  # … once more with a name, number or word changed, where that can be done
-AGAIN_OTHERS = 0.35  # share of both stages' examples in a run that goes on with short answers …
+NEGATIVES = 0.1  # of answerable questions, once more with a like paragraph of the same article
+REMOVED = 0.1  # … once more without the sentence that holds the answer
+CHANGED = 0.35  # … once more with a name, number or word changed, where that can be done
+AGAIN_OTHERS = 0.3  # share of both stages' examples in a run that goes on with short answers …
 AGAIN = {  # … and of these sources
-    "gold": {"squad": 0.75, "question changed": 0.15, "squad2_hard": 0.5, "qed": 0.8},
-    "open": {"squad": 0.2, "statements": 0.8, "canard": 0.3, "made follow-up": 0.2},
+    "gold": {"squad": 0.6, "question changed": 0.1, "answer removed": 0.15, "squad2_hard": 0.5},
+    "open": {"squad": 0.3, "canard": 1.0},
 }
-WHOLE = 2  # … so often where the answer is a whole phrase, such as "coal from Russia"
+WHOLE = 2  # so often an example whose answer is a whole phrase, such as "coal from Russia"
 HELD_BACK = (
     "1973 oil crisis",
     "Harvard University",

@@ -12,7 +12,7 @@ import random
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from training.adversarial import made as made_unanswerable
@@ -157,17 +157,21 @@ def held_out(title: str) -> bool:
     return zlib.crc32(title.encode()) % 1000 < 1000 * HELD_OUT
 
 
+def phrases(examples: Iterable[Example]) -> Iterator[Example]:
+    """The examples, those answered by a whole phrase twice, without those whose answer is cut
+    short."""
+    for example in examples:
+        if not cut_short(example):
+            yield from [example] * (WHOLE if is_whole(example.answer) else 1)
+
+
 def again_examples(prepared: Path) -> Iterator[Example]:
-    """A share of the examples of both stages, by where they come from; whole phrases twice."""
-    rng = random.Random(f"{SEED} thirteenth")
-    for stage in ("gold", "open"):
+    """A share of the examples of both stages, by where they come from."""
+    rng = random.Random(f"{SEED} again")
+    for stage, shares in AGAIN.items():
         for example in read_examples(prepared / f"{stage}.jsonl.gz"):
-            if cut_short(example):
-                continue
-            share = AGAIN[stage].get(example.source, AGAIN_OTHERS)
-            for _ in range(WHOLE if is_whole(example.answer) else 1):
-                if rng.random() < share:
-                    yield example
+            if rng.random() < shares.get(example.source, AGAIN_OTHERS):
+                yield example
 
 
 def is_whole(answer: str) -> bool:
@@ -188,10 +192,7 @@ def cut_short(example: Example) -> bool:
     return after is not None and not words(after[1]) <= asked | {"a", "an", "the"}
 
 
-def stage_examples(stage: str, data: Path, prepared: Path) -> Iterator[Example]:
-    if stage == "again":
-        yield from again_examples(prepared)
-        return
+def new_examples(stage: str, data: Path) -> Iterator[Example]:
     shares, make = (GOLD, gold_examples) if stage == "gold" else (OPEN, open_examples)
     for share in shares:
         yield from make(data, share)
@@ -207,7 +208,10 @@ def main() -> None:
     parser.add_argument("--stage", choices=("gold", "open", "again"), default="gold")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    examples = list(stage_examples(args.stage, args.data, args.out))
+    if args.stage == "again":
+        examples = list(again_examples(args.out))
+    else:
+        examples = list(phrases(new_examples(args.stage, args.data)))
     random.Random(SEED).shuffle(examples)
     for source, count in Counter(example.source for example in examples).most_common():
         print(f"{source:22} {count:7,}")

