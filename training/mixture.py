@@ -7,7 +7,6 @@ from dataclasses import dataclass
 class Share:
     name: str  # file name without .jsonl.gz
     share: float  # of its questions
-    repeats: int = 1
 
 
 GOLD = (  # stage 1: one passage a question

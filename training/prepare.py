@@ -100,8 +100,7 @@ def gold_examples(data: Path, share: Share) -> Iterator[Example]:
     if share.name == "squad":
         examples += negatives(rows, share.name, rng)
         examples += made_unanswerable(rows, (REMOVED, CHANGED), rng)
-    for _ in range(share.repeats):
-        yield from (example for example in examples if rng.random() < share.share)
+    yield from (example for example in examples if rng.random() < share.share)
 
 
 def open_examples(data: Path, share: Share) -> Iterator[Example]:

@@ -171,12 +171,7 @@ class Run:
     """A model that learns, and the checkpoint from which it goes on when it is stopped."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        rate: float,
-        hidden: float = 0.0,
-        dev: Sequence[Case] = (),
+        self, folder: Path, *, rate: float, hidden: float = 0.0, dev: Sequence[Case] = ()
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         trainee = Trainee(new_model(get_model_path()), hidden=hidden)
