@@ -13,8 +13,9 @@ from index.errors import (
     ReadbackError,
     ReaderError,
 )
-from index.passage_index import Copy, Hit, IndexStats, PassageIndex
+from index.passage_index import IndexStats, PassageIndex
 from index.passages import Passage
+from index.ranking import Copy, Hit
 from index.sync import SyncReport
 
 __all__ = [

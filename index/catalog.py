@@ -1,7 +1,7 @@
 """Documents, passages, vectors and words in one SQLite file: the truth of an index.
 
 Everything else (the FAISS file) can be made again from it. The rows of a file's documents change
-in one transaction. Not for deciding what to store (`passage_index.sync`) or how to rank (`search`).
+in one transaction. Not for deciding what to store (`sync`) or how to rank (`ranking`).
 
 The file is in WAL mode with synchronous=NORMAL: what was committed survives the death of the
 process at any moment. Only a loss of power can take the last transactions; it never damages the

@@ -4,7 +4,7 @@ Two passages are copies when their words differ little and nothing that tells on
 differs; see `Wording.is_copy_of`. `band_keys` finds candidates without comparing all with all:
 locality-sensitive hashing of MinHashes (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of
 Massive Datasets, chapter 3). A candidate is a copy only when `is_copy_of` says so. Not for storing
-the keys (`catalog`) and not for choosing which copy is shown (`passage_index`).
+the keys (`catalog`) and not for choosing which copy is shown (`ranking`).
 """
 
 from __future__ import annotations

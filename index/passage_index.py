@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import itertools
 import json
 import os
@@ -22,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -32,30 +31,27 @@ from numpy.typing import NDArray
 from index import generations
 from index.catalog import (
     Catalog,
-    FileRecord,
     Manifest,
     Snapshot,
-    StoredPassage,
     check_embedder,
     check_format,
 )
-from index.documents import Document, DocumentInfo, each_document, read_bytes
-from index.duplicates import Wording
+from index.checks import check_files, check_passages, check_vectors
+from index.documents import Document
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
 from index.errors import (
-    DocumentError,
     FolderError,
     IndexBusy,
     IndexUnavailable,
     QuestionError,
 )
-from index.generations import CATALOG_NAME, REMEDY, unwritable
+from index.generations import CATALOG_NAME, unwritable
 from index.passages import SPLITTER_VERSION, embedding_text
+from index.ranking import CANDIDATES, Hit, best_passages
 from index.rebuild import as_changes, find_lost, stored, take_over
 from index.sync import (
     SyncReport,
     check_owner,
-    is_in,
     known_folders,
     missing,
     sync_folder,
@@ -63,10 +59,7 @@ from index.sync import (
 )
 from index.vectors import VECTORS_NAME, Footer, VectorIndex, build, describe, load, save
 
-ALPHA = 0.6  # weight of the dense score; the rest is that of BM25
-CANDIDATES = 100  # passages taken from each of the two lists, at least
 MAX_QUESTION = 2_000  # characters
-MAX_COPIES = 1_000  # of a passage that are looked at
 MAX_LAG = 0.05  # share of the vectors that the FAISS file may lack or hold in vain
 LOCK_NAME = "writer.lock"
 HOLDER_NAME = "writer.json"  # who holds the lock; of a dead holder it tells nothing
@@ -76,30 +69,6 @@ SHOWN = 5  # problems that an error names
 LOCK_SECONDS = 5.0  # how long a writer waits for another
 
 Date = str | datetime.date  # yyyy-mm-dd or the thing itself
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Another place where a passage stands, in the same or nearly the same words."""
-
-    document: DocumentInfo
-    start: int  # code points in the document's text
-    end: int
-    exact: bool  # the same text, letter for letter
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A passage that a search found."""
-
-    document: DocumentInfo
-    text: str
-    start: int  # code points in the document's text
-    end: int
-    score: float  # 0..1: dense and bm25, each divided by the best of its list, weighted and added
-    dense: float  # cosine of question and passage
-    bm25: float  # 0 for a passage that BM25 did not bring
-    copies: tuple[Copy, ...] = ()  # by date, then path
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +370,7 @@ class PassageIndex:
         """The k best passages, best first, or all when they are fewer.
 
         Of passages that are copies of one another, exactly or nearly, the best is there and tells
-        where the others stand (at most MAX_COPIES); of equally good ones it is the earliest.
+        where the others stand (MAX_COPIES at most); of equally good ones it is the earliest.
         `vector` (dimension,) spares embedding the question again. `after` and `before`, days
         that both count in, leave out documents of other days and those without a date. Raises
         QuestionError for a question that is empty or longer than MAX_QUESTION, and for a day that
@@ -415,19 +384,7 @@ class PassageIndex:
         vectors = self._load_vectors()  # before the snapshot: it may know more, never less
         with self._read() as snapshot:
             vectors = self._extend(vectors, snapshot)
-            among = snapshot.dated(after=days[0], before=days[1]) if any(days) else None
-            total = len(vectors) if among is None else len(among)
-            wanted = max(CANDIDATES, 2 * k)
-            while True:
-                wanted = min(wanted, total)
-                near = _nearest(snapshot, vectors, vector, wanted, among)
-                bm25 = dict(
-                    snapshot.find_words(question, limit=wanted, after=days[0], before=days[1])
-                )
-                groups = _group(_rank(snapshot, vector, near, bm25), k)
-                if len(groups) == k or wanted == total:
-                    return [_with_copies(snapshot, group, days) for group in groups]
-                wanted *= 4
+            return best_passages(snapshot, vectors, question, vector, k=k, days=days)
 
     def text(self, path: str) -> str | None:
         """The full text of a document."""
@@ -472,34 +429,12 @@ class PassageIndex:
         """What `verify` gives, with the files of these folders."""
         vectors = self._load_vectors()
         with self._read() as snapshot:
-            problems = snapshot.check()
-            stored = {}  # id -> vector
-            for record in snapshot.files():
-                for name, place in folders.items():
-                    if is_in(record.path, name):
-                        problems += _check_file(record, snapshot, place, name)
-            for document in snapshot.documents():
-                for number, passage in snapshot.passages_of(document.path):
-                    stored[number] = passage.vector
-                    problems += _check_passage(passage, document)
-            if wordless := snapshot.count("passages") - len(stored):
-                problems.append(f"{wordless} passages lack their words; {REMEDY}")
+            problems = [*snapshot.check(), *check_files(snapshot, folders)]
+            found, in_catalog = check_passages(snapshot)
+            problems += found
             if vectors.catalog and _trusted(vectors, snapshot) is not vectors:
                 return [*problems, f"{VECTORS_NAME} belongs to another state of the index; sync"]
-        ids, found = vectors.file_vectors()
-        wrong = sum(
-            not np.array_equal(vector, stored[number])
-            for number, vector in zip(ids.tolist(), found, strict=True)
-            if number in stored
-        )
-        due = {number for number in stored if number <= vectors.last_in_file}
-        lost = len(due - {*ids.tolist()})
-        if wrong or lost:
-            problems.append(
-                f"{VECTORS_NAME} has {wrong} wrong vectors and lacks {lost};"
-                " delete that file and sync again"
-            )
-        return problems
+        return [*problems, *check_vectors(vectors, in_catalog)]
 
     def close(self) -> None:
         self._catalog.close()
@@ -649,171 +584,11 @@ def _trusted(vectors: VectorIndex, snapshot: Snapshot) -> VectorIndex:
     return vectors
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranked:
-    """A hit and the id of its passage."""
-
-    number: int
-    hit: Hit
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A hit and its copies."""
-
-    best: _Ranked
-    wording: Wording  # of the best
-    others: list[int]  # ids
-
-
 def _is_of(snapshot: Snapshot, vectors: VectorIndex | Footer) -> bool:
     """Whether vectors are those of this catalog, in this state or an earlier one."""
     manifest = snapshot.manifest()
     earlier = vectors.generation <= int(manifest["generation"])
     return earlier and vectors.catalog == manifest["catalog"]
-
-
-def _nearest(
-    snapshot: Snapshot,
-    vectors: VectorIndex,
-    vector: NDArray[np.float32],  # (dimension,)
-    wanted: int,
-    among: NDArray[np.int64] | None,  # (m,), rising; None: all
-) -> list[int]:
-    """Ids of the nearest passages that the snapshot has, best first."""
-    asked = wanted
-    while True:
-        ids = vectors.search(vector, asked, among=among)[0].tolist()
-        existing = snapshot.existing(ids)
-        if len(existing) >= wanted or asked >= len(vectors):
-            return [number for number in ids if number in existing][:wanted]
-        asked *= 2
-
-
-def _rank(
-    snapshot: Snapshot,
-    vector: NDArray[np.float32],  # (dimension,)
-    near: list[int],  # ids
-    bm25: dict[int, float],  # id -> score
-) -> list[_Ranked]:
-    """Passages by the weighted sum of both scores, each divided by the best of its list."""
-    stored = snapshot.passages([*dict.fromkeys([*near, *bm25])])
-    dense = {number: float(passage.vector @ vector) for number, passage in stored.items()}
-    best_dense = max(dense.values(), default=0.0)
-    best_bm25 = max(bm25.values(), default=0.0)
-
-    def score(number: int) -> float:
-        meaning = max(dense[number], 0.0) / best_dense if best_dense > 0 else 0.0
-        words = bm25.get(number, 0.0) / best_bm25 if best_bm25 > 0 else 0.0
-        return ALPHA * meaning + (1 - ALPHA) * words
-
-    hits = [
-        _Ranked(
-            number,
-            Hit(
-                document=passage.document,
-                text=passage.text,
-                start=passage.start,
-                end=passage.end,
-                score=score(number),
-                dense=dense[number],
-                bm25=bm25.get(number, 0.0),
-            ),
-        )
-        for number, passage in stored.items()
-    ]
-    return sorted(hits, key=lambda it: (-it.hit.score, -it.hit.dense, it.number))
-
-
-def _group(ranked: list[_Ranked], k: int) -> list[_Group]:
-    """The k best that are no copies of better ones, each with those of its copies that follow.
-
-    Each of the ranked is compared with the best of the groups alone, never with what only
-    resembles its copies, so that all that is hidden is a copy of what is shown.
-    """
-    groups: list[_Group] = []
-    by_text: dict[str, _Group] = {}
-    for one in ranked:
-        group = by_text.get(one.hit.text)
-        if group is None:
-            wording = Wording.of(one.hit.text)
-            group = next((it for it in groups if wording.is_copy_of(it.wording)), None)
-        if group is not None:
-            group.others.append(one.number)
-        elif len(groups) == k:
-            break
-        else:
-            group = _Group(one, wording, [])
-            groups.append(group)
-        by_text[one.hit.text] = group
-    return groups
-
-
-def _with_copies(snapshot: Snapshot, group: _Group, days: tuple[str | None, str | None]) -> Hit:
-    """The best of a group with the places of all its copies, also of those not ranked.
-
-    Those with its very text and title are as good as it is, and the earliest of them is shown.
-    """
-    number, hit = group.best.number, group.best.hit
-    candidates = snapshot.copy_candidates(number, limit=MAX_COPIES, after=days[0], before=days[1])
-    same = {hit.text: True}  # whether a text is a copy
-    copies = [Copy(hit.document, hit.start, hit.end, exact=True)]
-    for passage in snapshot.passages([*{*candidates, *group.others}]).values():
-        if passage.text not in same:
-            same[passage.text] = group.wording.is_copy_of(Wording.of(passage.text))
-        if same[passage.text]:
-            exact = passage.text == hit.text
-            copies.append(Copy(passage.document, passage.start, passage.end, exact))
-    copies.sort(key=_place)
-    shown = next(it for it in copies if it.exact and it.document.title == hit.document.title)
-    copies.remove(shown)
-    return replace(
-        hit, document=shown.document, start=shown.start, end=shown.end, copies=tuple(copies)
-    )
-
-
-def _place(copy: Copy) -> tuple[str, str, int]:
-    """By day, undated last, then by path and where it stands."""
-    return copy.document.date or "9999-12-31", copy.document.path, copy.start
-
-
-def _check_file(record: FileRecord, snapshot: Snapshot, folder: Path, name: str) -> list[str]:
-    """What differs between a file, which is read once, and its stored documents."""
-    path = record.path
-    if not record.documents:
-        return []
-    problems = []
-    fresh = 0
-    try:
-        data = read_bytes(folder / PurePosixPath(path).relative_to(name))
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            return [f"{path}: the file has changed since it was read; sync again"]
-        for found in each_document(data, name=path):
-            if isinstance(found, Document):
-                fresh += 1
-                stored = snapshot.document(found.path)
-                if stored is None or stored.text != found.text:
-                    problems.append(
-                        f"{found.path}: the stored text is not what the file holds; {REMEDY}"
-                    )
-    except DocumentError as error:
-        return [f"{path}: {error}; sync again"]
-    if fresh != record.documents:
-        problems.append(
-            f"{path}: the index has {record.documents} of its {fresh} documents; {REMEDY}"
-        )
-    return problems
-
-
-def _check_passage(passage: StoredPassage, document: Document) -> list[str]:
-    """Whether a stored passage is the slice of its document that it says."""
-    place = f"{document.path}: the passage at {passage.start} to {passage.end}"
-    problems = []
-    if document.text[passage.start : passage.end] != passage.text or not passage.text:
-        problems.append(f"{place} is not the text that stands there; {REMEDY}")
-    if not abs(float(np.linalg.norm(passage.vector)) - 1) < 1e-3:
-        problems.append(f"{place} has a vector that is not of length 1; {REMEDY}")
-    return problems
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -200,7 +200,7 @@ def test_one_of_the_copies_is_found_and_tells_of_the_others(opened: PassageIndex
 def test_a_copy_that_no_list_brought_is_told_of(
     opened: PassageIndex, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("index.passage_index.CANDIDATES", 1)
+    monkeypatch.setattr("index.ranking.CANDIDATES", 1)
     (hit,) = opened.search(ASKED, k=1)
     assert sorted(places(hit)) == ["post.md", "times.md", "weekly.md"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import index.checks
 import index.sync
 from benchmarks.crash import HashEmbedder
 from index import Hit, PassageIndex, SyncReport
@@ -310,9 +311,9 @@ def test_verify_reads_each_file_once_and_tells_of_each_document(
 ):
     opened.sync(folder)
     read: list[str] = []
-    real = index.passage_index.read_bytes
+    real = index.checks.read_bytes
     monkeypatch.setattr(
-        index.passage_index, "read_bytes", lambda path: read.append(path.name) or real(path)
+        index.checks, "read_bytes", lambda path: read.append(path.name) or real(path)
     )
     assert opened.verify(folder) == []
     assert sorted(read) == [*FILES]
