@@ -53,6 +53,7 @@ ORDER = [
     "qa.reader.model",
     "qa.reader.bert",
     "qa.reader.spans",
+    "qa.reader.rewriting",
     "qa.reader.search",
     "qa.reader.seq2seq",
     "qa.reader.reader",

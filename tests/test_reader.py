@@ -65,6 +65,18 @@ def test_an_answer_beyond_the_first_window_is_found(reader: Reader):
     assert "Ursula Meier" in reader.read("Who signed the treaty?", [text]).text
 
 
+def test_a_follow_up_is_rewritten_with_the_name_and_keeps_its_words(reader: Reader):
+    history = ["Ada Berg", "Where was Ada Berg born?", "In the town of Bonn."]
+    for question, kept in (
+        ("When did she leave?", ["when", "leave"]),
+        ("Which prizes did she win for her early novels?", "which prizes win early novels".split()),
+    ):
+        written = reader.search.rewrite(question, history)
+        assert "ada berg" in written
+        at = [written.index(word) for word in kept]
+        assert at == sorted(at)
+
+
 def test_nothing_to_read(reader: Reader):
     assert reader.read("Who?", []) is None
     assert reader.read("Who?", ["", "\u200b"]) is None

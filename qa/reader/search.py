@@ -15,10 +15,12 @@ from typing import Any, Protocol
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import LogitsProcessorList
 
 from qa.reader.bert import Encoder
 from qa.reader.model import PointerGenerator
-from qa.reader.spans import Window, best_end, conversation, rewriting, stretch, windows
+from qa.reader.rewriting import StandAlone, as_window, conversation
+from qa.reader.spans import Window, best_end, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
 REPEATED = 3  # so many pieces in a row are written once
@@ -126,12 +128,16 @@ class PointerSearch:
         return Source(states[None], mask[None], copy_ids[None], firsts)
 
     def rewrite(self, question: str, history: Sequence[str]) -> str:
-        """A follow-up as a question that stands alone, written freely, in lower case.
+        """A follow-up as a question that stands alone, in lower case; keeps its words.
 
         ``history`` is the conversation so far: what it is about, then questions and answers.
         """
-        window = rewriting(conversation(history, question), self.tokenizer)
-        return self.write(window, max_new_tokens=WRITTEN_PIECES, no_repeat_ngram_size=REPEATED)
+        return self.write(
+            as_window(conversation(history, question), self.tokenizer),
+            max_new_tokens=WRITTEN_PIECES,
+            no_repeat_ngram_size=REPEATED,
+            logits_processor=LogitsProcessorList([StandAlone(question, self.tokenizer)]),
+        )
 
     @torch.inference_mode()
     def write(self, window: Window, **options: Any) -> str:

@@ -1,0 +1,93 @@
+"""Follow-ups become questions that stand alone: what the network sees of a conversation, and
+what it may write.
+
+It writes freely, but a rewritten question asks for what the follow-up asks for: the words stay, in
+their order, and others come between them, behind them or in the place of "she" and "that".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from qa.reader.spans import WINDOW_PIECES, Window
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TURNS = 4  # of a conversation that are kept, beside what it is about
+TURN_CHARACTERS = 200  # of each
+MARK = "[unused1]"  # of the task, in place of a question
+ADDED_PIECES = 6  # between two words of the follow-up, at most
+REPLACEABLE = frozenset(
+    "a an the this that these those there then he she it they him her them his its their"
+    " do does did is are was were and".split()
+)
+LINKS = "about as at by for from in of on to with".split()
+NAME = re.compile(r"(?<!^)\b[A-Z][a-z]")
+
+
+def conversation(history: Sequence[str], question: str) -> str:
+    """A conversation as one text: what it is about, its last turns, and the follow-up."""
+    turns = [*history[:1], *history[1:][-TURNS:]]
+    return " | ".join([*(turn[:TURN_CHARACTERS] for turn in turns), question])
+
+
+def as_window(text: str, tokenizer: Tokenizer) -> Window:
+    """A conversation as the network sees it: the task's mark in place of a question."""
+    cls, sep, mark = (tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]", MARK))
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    pieces = encoding.ids[-(WINDOW_PIECES - 4) :]  # the follow-up, at the end, is kept
+    return Window(0, [cls, mark, sep, *pieces, sep], 3, [], [], [])
+
+
+class StandAlone(LogitsProcessor):
+    """Bars what would leave out a word of the follow-up or bring a later one before it, and the end
+    of a question that says no more than a follow-up without a name."""
+
+    def __init__(self, question: str, tokenizer: Tokenizer) -> None:
+        def pieces(words: Iterable[str]) -> list[int]:
+            encoded = tokenizer.encode_batch([*words], add_special_tokens=False)
+            return [piece for encoding in encoded for piece in encoding.ids]
+
+        words = re.findall(r"\w+", question)
+        self.pieces = pieces(word for word in words if word.lower() not in REPLACEABLE)
+        self._said = {*pieces([*words, *REPLACEABLE, *LINKS])}
+        self._named = NAME.search(question) is not None
+        self._end = tokenizer.token_to_id("[SEP]") or 0
+        self._closing = [self._end, *pieces("?.!")]
+        self._tokenizer = tokenizer
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores (B, V) of the next piece after those written, ``input_ids`` (B, T)."""
+        allowed = scores.clone()
+        for row, (_, *written) in zip(allowed, input_ids.tolist(), strict=True):
+            left, added = self._left(written)
+            if left and added >= ADDED_PIECES:
+                row.fill_(-torch.inf)
+                row[left[0]] = 0.0
+            elif left:
+                row[[self._end, *({*left} - {left[0]})]] = -torch.inf
+            elif not self._named and not any(map(self._is_new, written)):
+                row[self._closing] = -torch.inf
+        return allowed
+
+    def _left(self, written: list[int]) -> tuple[list[int], int]:
+        """The pieces still to be written, and how many others came since the last of them."""
+        done = added = 0
+        for piece in written:
+            if done < len(self.pieces) and piece == self.pieces[done]:
+                done, added = done + 1, 0
+            else:
+                added += 1
+        return self.pieces[done:], added
+
+    def _is_new(self, piece: int) -> bool:
+        """Whether the piece says what the follow-up does not."""
+        token = self._tokenizer.id_to_token(piece) or ""
+        return piece not in self._said and re.search(r"\w", token) is not None
