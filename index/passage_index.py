@@ -29,25 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import generations
-from index.catalog import (
-    Catalog,
-    Manifest,
-    Snapshot,
-    check_embedder,
-    check_format,
-)
+from index.catalog import Catalog, Manifest, Snapshot, check_embedder, check_format
 from index.checks import check_files, check_passages, check_vectors
 from index.documents import Document
 from index.embedder import DEFAULT, PUBLISHED_SHA256, Embedder, load_embedder
-from index.errors import (
-    FolderError,
-    IndexBusy,
-    IndexUnavailable,
-    QuestionError,
-)
+from index.errors import FolderError, IndexBusy, IndexUnavailable, QuestionError
 from index.generations import CATALOG_NAME, unwritable
 from index.passages import SPLITTER_VERSION, embedding_text
-from index.ranking import CANDIDATES, Hit, best_passages
+from index.ranking import CANDIDATES, Days, Hit, best_passages
 from index.rebuild import as_changes, find_lost, stored, take_over
 from index.sync import (
     SyncReport,
@@ -370,9 +359,9 @@ class PassageIndex:
         """The k best passages, best first, or all when they are fewer.
 
         Of passages that are copies of one another, exactly or nearly, the best is there and tells
-        where the others stand (MAX_COPIES at most); of equally good ones it is the earliest.
-        `vector` (dimension,) spares embedding the question again. `after` and `before`, days
-        that both count in, leave out documents of other days and those without a date. Raises
+        where the others stand (at most `ranking.MAX_COPIES`); of equally good ones it is the
+        earliest. `vector` (dimension,) spares embedding the question again. `after` and `before`,
+        days that both count in, leave out documents of other days and those without a date. Raises
         QuestionError for a question that is empty or longer than MAX_QUESTION, and for a day that
         is none.
         """
@@ -543,7 +532,7 @@ def check_question(question: str) -> str:
     return question
 
 
-def check_days(after: Date | None, before: Date | None) -> tuple[str | None, str | None]:
+def check_days(after: Date | None, before: Date | None) -> Days:
     """Both as yyyy-mm-dd. Raises QuestionError for what is no day, or leaves none between."""
     first, last = _day("after", after), _day("before", before)
     if first and last and first > last:

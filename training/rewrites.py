@@ -8,7 +8,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from qa.reader.rewriting import conversation
+from qa.reader.spans import conversation
 from training.examples import REWRITE, Example
 
 NAME = re.compile(r"(?<!^)\b[A-Z][\w'’.-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\w'’-]*)*")

@@ -1,28 +1,23 @@
-"""Follow-ups become questions that stand alone: what the network sees of a conversation, and
-what it may write.
+"""Follow-ups become questions that stand alone: what the network may write.
 
 It writes freely, but a rewritten question asks for what the follow-up asks for: the words stay, in
-their order, and others come between them, behind them or in the place of "she" and "that".
+their order, and others come between them, behind them or in the place of "she" and "that". What it
+sees of a conversation is told in `spans.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from qa.reader.spans import WINDOW_PIECES, Window
-
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-TURNS = 4  # of a conversation that are kept, beside what it is about
-TURN_CHARACTERS = 200  # of each
-MARK = "[unused1]"  # of the task, in place of a question
 ADDED_PIECES = 6  # between two words of the follow-up, at most
 REPLACEABLE = frozenset(
     "a an the this that these those there then he she it they him her them his its their"
@@ -30,20 +25,6 @@ REPLACEABLE = frozenset(
 )
 LINKS = "about as at by for from in of on to with".split()
 NAME = re.compile(r"(?<!^)\b[A-Z][a-z]")
-
-
-def conversation(history: Sequence[str], question: str) -> str:
-    """A conversation as one text: what it is about, its last turns, and the follow-up."""
-    turns = [*history[:1], *history[1:][-TURNS:]]
-    return " | ".join([*(turn[:TURN_CHARACTERS] for turn in turns), question])
-
-
-def as_window(text: str, tokenizer: Tokenizer) -> Window:
-    """A conversation as the network sees it: the task's mark in place of a question."""
-    cls, sep, mark = (tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]", MARK))
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    pieces = encoding.ids[-(WINDOW_PIECES - 4) :]  # the follow-up, at the end, is kept
-    return Window(0, [cls, mark, sep, *pieces, sep], 3, [], [], [])
 
 
 class StandAlone(LogitsProcessor):

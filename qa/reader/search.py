@@ -19,8 +19,8 @@ from transformers import LogitsProcessorList
 
 from qa.reader.bert import Encoder
 from qa.reader.model import PointerGenerator
-from qa.reader.rewriting import StandAlone, as_window, conversation
-from qa.reader.spans import Window, best_end, stretch, windows
+from qa.reader.rewriting import StandAlone
+from qa.reader.spans import Window, best_end, conversation, rewriting, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
 REPEATED = 3  # so many pieces in a row are written once
@@ -133,7 +133,7 @@ class PointerSearch:
         ``history`` is the conversation so far: what it is about, then questions and answers.
         """
         return self.write(
-            as_window(conversation(history, question), self.tokenizer),
+            rewriting(conversation(history, question), self.tokenizer),
             max_new_tokens=WRITTEN_PIECES,
             no_repeat_ngram_size=REPEATED,
             logits_processor=LogitsProcessorList([StandAlone(question, self.tokenizer)]),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 QUESTION_PIECES = 64  # a longer question is cut
 WINDOW_PIECES = 256  # of question and passage together; a longer passage is read in several windows
 OVERLAP = 64  # pieces that neighbouring windows share
+TURNS = 4  # of a conversation that are kept, beside what it is about
+TURN_CHARACTERS = 200  # of each
+REWRITE = "[unused1]"  # the mark of the task
 
 # "What did Scholz say about …?" is answered by a whole statement, not by two of its words. "Why …?"
 # is not: the reader's own span is a clause, and says less that was not asked. Nor is "what did he
@@ -89,6 +92,20 @@ def windows(question: str, passages: Sequence[str], tokenizer: Tokenizer) -> lis
             found.append(Window(i, ids, len(head), offsets[cut], starts[cut], ends[cut]))
             first += room - OVERLAP
     return found
+
+
+def conversation(history: Sequence[str], question: str) -> str:
+    """A conversation as one text: what it is about, its last turns, and the follow-up."""
+    turns = [*history[:1], *history[1:][-TURNS:]]
+    return " | ".join([*(turn[:TURN_CHARACTERS] for turn in turns), question])
+
+
+def rewriting(text: str, tokenizer: Tokenizer) -> Window:
+    """A conversation as the network sees it: the task's mark in place of a question."""
+    cls, sep, mark = (tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]", REWRITE))
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    pieces = encoding.ids[-(WINDOW_PIECES - 4) :]  # the follow-up, at the end, is kept
+    return Window(0, [cls, mark, sep, *pieces, sep], 3, [], [], [])
 
 
 def word_edge(text: str, at: int) -> bool:
