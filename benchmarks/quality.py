@@ -18,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from index import PassageIndex
+from index import Embedder, PassageIndex, load_embedder
 from qa.chatbot import PASSAGES, join
 from qa.reader import Reader, Reading
-from qa.reader.reader import SHIPPED
+from qa.reader.reader import SHIPPED, Nearness
 from qa.reader.search import PointerSearch
 from training.examples import read_rows
 from training.mixture import SEED
@@ -190,21 +190,33 @@ def measure_rewriting(data: Path, size: int | None, path: Path) -> None:
 
 
 reader: Reader | None = None  # of this process
+embedder: Embedder | None = None  # likewise
 
 
 def start_reader(path: Path) -> None:
     """Load a reader that uses one thread; the benchmark runs several processes instead."""
-    global reader
+    global reader, embedder
     import torch
 
     torch.set_num_threads(1)
-    reader = Reader.load(path)
+    reader, embedder = Reader.load(path), load_embedder()
+
+
+def nearness(question: str) -> Nearness:
+    """How near a sentence is to the question, as a chatbot tells its reader."""
+
+    def cosine(sentence: str) -> float:
+        assert embedder is not None
+        one, two = embedder.embed([question, sentence])
+        return float(one @ two)
+
+    return cosine
 
 
 def read(case: Case) -> Score:
     question, passages, references = case
     assert reader is not None
-    reading = reader.read(question, passages)
+    reading = reader.read(question, passages, nearness=nearness(question))
     if reading:
         assert passages[reading.passage][reading.start : reading.end] == reading.text
     return score(reading, references)

@@ -342,6 +342,11 @@ class PassageIndex:
         with self._writer_lock(), self._catalog.write() as writer:
             return writer.remove(path)
 
+    @property
+    def embedder(self) -> str:
+        """The embedder's name; loads it, as `embed` does."""
+        return self._get_embedder().name
+
     def embed(self, question: str) -> NDArray[np.float32]:
         """The question's vector (dimension,). Raises QuestionError as `search` does."""
         vectors = self._get_embedder().embed([check_question(question)])  # (1, dimension)

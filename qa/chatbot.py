@@ -10,15 +10,21 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from index import Copy, Embedder, Hit, PassageIndex, SyncReport
 from index.documents import page_of
+from index.embedder import DEFAULT
 from index.errors import FolderError, IndexBusy
 from index.passage_index import MAX_QUESTION, Date
 from index.passages import sentence_around
 from index.sync import missing
 from qa.reader import Reader, Reading
+from qa.reader.reader import Nearness
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PASSAGES = 8  # read for each question
 INDEX_FOLDER = ".readback"  # inside the folder of documents, unless told otherwise
@@ -186,7 +192,8 @@ class Chatbot:
         embedded = time.perf_counter()
         hits = self.index.search(standalone, k=PASSAGES, vector=vector, after=after, before=before)
         searched = time.perf_counter()
-        reading = self.reader.read(read_as, [hit.text for hit in hits])
+        texts = [hit.text for hit in hits]
+        reading = self.reader.read(read_as, texts, nearness=self._nearness(vector))
         read = time.perf_counter()
         found = reading is not None and reading.confidence >= self.reader.threshold
         return Answer(
@@ -200,6 +207,15 @@ class Chatbot:
             passages=tuple(map(as_read, hits)),
             timings=Timings(embedded - started, searched - embedded, read - searched),
         )
+
+    def _nearness(self, vector: NDArray[np.float32]) -> Nearness | None:
+        """How near a sentence is to the question of this vector (dimension,).
+
+        None with another embedder than the default one, whose cosines the reader can't judge.
+        """
+        if self.index.embedder != DEFAULT:
+            return None
+        return lambda text: float(vector @ self.index.embed(text.strip()[:MAX_QUESTION]))
 
 
 class Conversation:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.crash import HashEmbedder
 from benchmarks.sample import answers, follow_ups, is_right
 from index.errors import QuestionError
 from qa import Answer, Chatbot, Reader
@@ -71,6 +72,26 @@ def test_a_cluttered_article(clutter: Chatbot, question: str, facts: list[str]):
     assert answer.citations[0].title.startswith("Tokyo and Berlin Draw Closer")
     assert answer.citations[0].date == "2022-04-29"
     check_citations(clutter, answer)
+
+
+def test_the_reader_is_told_how_near_the_sentence_is(clutter: Chatbot, reader: Reader):
+    question = "Where did Scholz and Kishida meet?"
+    answer = clutter.ask(question)
+    texts = [passage.text for passage in answer.passages]
+    sentence = answer.citations[0].sentence
+    cosine = float(clutter.index.embed(question) @ clutter.index.embed(sentence))
+    told = reader.read(question, texts, nearness=lambda _: cosine)
+    assert answer.confidence == pytest.approx(told.confidence, abs=1e-3)
+    assert answer.confidence != pytest.approx(reader.read(question, texts).confidence, abs=1e-3)
+
+
+def test_the_cosines_of_another_embedder_are_not_for_the_reader(tmp_path, reader: Reader):
+    shutil.copytree(HERE / "data/clutter", tmp_path / "docs")
+    with_other = Chatbot.open(tmp_path / "docs", embedder=HashEmbedder(), reader=reader)
+    question = "Where did Scholz and Kishida meet?"
+    answer = with_other.ask(question)
+    texts = [passage.text for passage in answer.passages]
+    assert answer.confidence == pytest.approx(reader.read(question, texts).confidence, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,17 @@ def test_unanswerable_questions_are_less_sure_than_the_threshold(reader: Reader)
         assert reader.read(question, PASSAGES).confidence < reader.threshold
 
 
+def test_the_nearer_the_sentence_is_to_the_question_the_surer_the_answer(reader: Reader):
+    question, sentences = "When is the first consultation planned?", []
+    far, usual, near = (
+        reader.read(question, PASSAGES, nearness=nearness)
+        for nearness in (lambda _: 0.0, None, lambda text: sentences.append(text) or 1.0)
+    )
+    assert sentences == [PASSAGES[2]]
+    assert far.confidence < usual.confidence < near.confidence
+    assert far.text == usual.text == near.text
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -103,5 +114,10 @@ def test_a_folder_without_a_reader_is_an_error(tmp_path):
 def test_a_reader_from_another_folder(tmp_path, reader: Reader):
     shutil.copytree(SHIPPED, tmp_path / "mine")
     values = json.loads((tmp_path / "mine/calibration.json").read_text())
+    for name in ("nearness", "usual"):  # calibrated before there was such a thing
+        del values[name]
     (tmp_path / "mine/calibration.json").write_text(json.dumps(values | {"threshold": 0.123}))
-    assert Reader.load(tmp_path / "mine").threshold == 0.123
+    mine = Reader.load(tmp_path / "mine")
+    assert mine.threshold == 0.123
+    one, two = (mine.read("Who met?", PASSAGES, nearness=n) for n in (None, lambda _: 1.0))
+    assert one.confidence == two.confidence

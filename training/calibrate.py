@@ -43,17 +43,17 @@ def cases(data: Path, size: int | None) -> list[Case]:
     return found
 
 
-def scores(case: Case) -> tuple[float, float, float]:
-    """No-answer log-odds, score, and the F1 of the reading."""
+def scores(case: Case) -> tuple[float, float, float, float]:
+    """No-answer log-odds, score, nearness, and the F1 of the reading."""
     from benchmarks import quality
 
     question, passages, references = case
     assert quality.reader is not None
-    best = quality.reader.best(question, passages)
-    if best is None:
-        return 20.0, -20.0, 0.0
+    best = quality.reader.best(question, passages, nearness=quality.nearness(question))
+    if best is None or best.nearness is None:
+        return 20.0, -20.0, 0.0, 0.0
     text = passages[best.passage][best.start : best.end]
-    return best.no_answer, best.score, score_text(text, references)["f1"]
+    return best.no_answer, best.score, best.nearness, score_text(text, references)["f1"]
 
 
 def lowest_threshold(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -75,15 +75,17 @@ def main() -> None:
     path.unlink(missing_ok=True)
     fitted = cases(args.data, args.questions)[::2]
     with get_context("spawn").Pool(args.processes, start_reader, (args.reader,)) as pool:
-        read = np.array(pool.map(scores, fitted, chunksize=8))  # (N, 3)
-    features, right = read[:, :2], read[:, 2] >= RIGHT
+        read = np.array(pool.map(scores, fitted, chunksize=8))  # (N, 4)
+    features, right = read[:, :3], read[:, 3] >= RIGHT
     model = LogisticRegression(C=10).fit(features, right)
     threshold = lowest_threshold(model.predict_proba(features)[:, 1], right)
-    no_answer, score = model.coef_[0]
+    no_answer, score, nearness = (round(float(weight), 4) for weight in model.coef_[0])
     values = Calibration(
         bias=round(float(model.intercept_[0]), 4),
-        no_answer=round(float(no_answer), 4),
-        score=round(float(score), 4),
+        no_answer=no_answer,
+        score=score,
+        nearness=nearness,
+        usual=round(float(features[:, 2].mean()), 4),
         threshold=threshold,
         provisional=len(fitted) < ENOUGH,
     )

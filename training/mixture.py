@@ -13,10 +13,10 @@ GOLD = (  # stage 1: one passage a question
     Share("squad", 1.0),
     Share("squad2_hard", 1.0),
     Share("fairytaleqa", 1.0),
-    Share("squadshifts_reddit", 0.5),
-    Share("squadshifts_amazon", 0.3),
+    Share("squadshifts_reddit", 1.0),
+    Share("squadshifts_amazon", 1.0),
     Share("qed", 1.0),
-    Share("qamr", 0.1),
+    Share("qamr", 0.3),
     Share("tweetqa", 0.4),
     Share("policyqa", 0.2),
 )

@@ -171,7 +171,13 @@ class Run:
     """A model that learns, and the checkpoint from which it goes on when it is stopped."""
 
     def __init__(
-        self, folder: Path, *, rate: float, hidden: float = 0.0, dev: Sequence[Case] = ()
+        self,
+        folder: Path,
+        *,
+        rate: float,
+        hidden: float = 0.0,
+        seed: int = SEED,
+        dev: Sequence[Case] = (),
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         trainee = Trainee(new_model(get_model_path()), hidden=hidden)
@@ -181,6 +187,7 @@ class Run:
         )
         self.step = self.seen = 0  # batches and examples so far
         self.mean: dict[str, Tensor] = {}  # of the weights that learn, over the last steps
+        self._seed = seed
         self._dev = dev  # development questions, answered whenever the run is saved
         self._folder = folder
         self._checkpoint = folder / CHECKPOINT
@@ -224,7 +231,7 @@ class Run:
 
     def learn(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """One step, at this share of the highest rate; the losses."""
-        torch.manual_seed(SEED + self.step)  # a run that goes on drops what it would have dropped
+        torch.manual_seed(self._seed + self.step)  # going on drops what would have been dropped
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         on_cuda = self.device.type == "cuda"
@@ -312,17 +319,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=STARTED_RATE)
     parser.add_argument("--dropout", type=float, default=0.0, help="see dropout.py")
     parser.add_argument("--hidden", type=float, default=0.0, help="share of the pieces masked")
+    parser.add_argument("--seed", type=int, default=SEED, help="of order and dropout")
     parser.add_argument("--dev", type=Path, help="questions for scores in the log, as in DATA/dev")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
     parser.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
     args = parser.parse_args()
-    torch.manual_seed(SEED)
+    torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape of batch: 0.36 s
     args.run.mkdir(parents=True, exist_ok=True)
     dev = gold(args.dev, DEV_QUESTIONS) if args.dev else []
-    run = Run(args.run, rate=args.rate, hidden=args.hidden, dev=dev)
+    run = Run(args.run, rate=args.rate, hidden=args.hidden, seed=args.seed, dev=dev)
     run.restore(args.starts)
     if args.dropout:
         with_dropout(run.trainee.model, args.dropout, run.device)
@@ -332,7 +340,7 @@ def main() -> None:
     tokenizer = load_tokenizer(get_model_path() / "tokenizer.json")
     examples = [example for path in args.examples for example in read_examples(path)]
     sizes = measured(examples, tokenizer, args.passage)
-    parts = batches(examples, sizes, pieces=args.pieces, seed=SEED, skip=run.step)
+    parts = batches(examples, sizes, pieces=args.pieces, seed=args.seed, skip=run.step)
     jobs = loaded(examples, parts, partial(collate, tokenizer=tokenizer, limit=args.passage))
     until = min(args.steps, run.step + (args.limit or args.steps))
     train(run, jobs, until=until, steps=args.steps)

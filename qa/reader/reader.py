@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qa.reader.search import Span, SpanSearch
 
 SHIPPED = Path(__file__).parent / "weights"
+Nearness = Callable[[str], float]  # of a sentence to the question: the default embedder's cosine
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Best:
     end: int
     no_answer: float  # log-odds of "not in these passages"
     score: float  # log-probability of the span, or of starting in the statement
+    nearness: float | None = None  # of the sentence around it, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,13 @@ class Calibration:
     score: float  # weight of Best.score
     threshold: float  # below this confidence, the documents don't say
     provisional: bool  # fitted on little data
+    nearness: float = 0.0  # weight of Best.nearness …
+    usual: float = 0.0  # … which is this where it is not known: the mean of development data
 
-    def confidence(self, no_answer: float, score: float) -> float:
-        return 1 / (1 + math.exp(-(self.bias + self.no_answer * no_answer + self.score * score)))
+    def confidence(self, best: Best) -> float:
+        near = self.usual if best.nearness is None else best.nearness
+        known = self.no_answer * best.no_answer + self.score * best.score + self.nearness * near
+        return 1 / (1 + math.exp(-(self.bias + known)))
 
 
 UNCALIBRATED = Calibration(bias=2.0, no_answer=0.0, score=1.0, threshold=0.1, provisional=True)
@@ -92,22 +98,27 @@ class Reader:
         """Whether confidences come from a calibration on little data."""
         return self._calibration.provisional
 
-    def read(self, question: str, passages: Sequence[str]) -> Reading | None:
+    def read(
+        self, question: str, passages: Sequence[str], *, nearness: Nearness | None = None
+    ) -> Reading | None:
         """The best span of the passages, or None when there is no word in them.
 
         The passages come as search ranks them: the earlier ones are preferred a little.
+        ``nearness``, of any sentence to the question, makes the confidence better founded.
         Raises QuestionError for a question without a word.
         """
-        best = self.best(question, passages)
+        best = self.best(question, passages, nearness=nearness)
         if best is None:
             return None
         text = passages[best.passage]
         start, end = spans.trim(text, best.start, best.end)
         end = spans.with_unit(text, end)
-        confidence = self._calibration.confidence(best.no_answer, best.score)
+        confidence = self._calibration.confidence(best)
         return Reading(text[start:end], best.passage, start, end, confidence)
 
-    def best(self, question: str, passages: Sequence[str]) -> Best | None:
+    def best(
+        self, question: str, passages: Sequence[str], *, nearness: Nearness | None = None
+    ) -> Best | None:
         """As ``read``, with the scores that the calibration turns into a confidence."""
         if not question.strip():
             raise QuestionError("the question is empty; ask in a few words")
@@ -121,7 +132,12 @@ class Reader:
         place, score = (best.passage, best.start, best.end), best.score
         if whole:
             place, score = likeliest_statement(found.spans, passages)
-        return Best(*place, no_answer=found.no_answer, score=score)
+        near = None
+        if nearness:
+            number, start, end = place
+            text = passages[number]
+            near = nearness(text[slice(*spans.statement(text, start, end))])
+        return Best(*place, no_answer=found.no_answer, score=score, nearness=near)
 
 
 def load_search(name: str | Path) -> SpanSearch:
