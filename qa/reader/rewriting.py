@@ -28,8 +28,9 @@ NAME = re.compile(r"(?<!^)\b[A-Z][a-z]")
 
 
 class StandAlone(LogitsProcessor):
-    """Bars what would leave out a word of the follow-up or bring a later one before it, and the end
-    of a question that says no more than a follow-up without a name."""
+    """Bars what would leave out a word of the follow-up or bring a later one before it, a mark that
+    ends the question while words are missing, and the end of one that says no more than a follow-up
+    without a name."""
 
     def __init__(self, question: str, tokenizer: Tokenizer) -> None:
         def pieces(words: Iterable[str]) -> list[int]:
@@ -40,8 +41,7 @@ class StandAlone(LogitsProcessor):
         self.pieces = pieces(word for word in words if word.lower() not in REPLACEABLE)
         self._said = {*pieces([*words, *REPLACEABLE, *LINKS])}
         self._named = NAME.search(question) is not None
-        self._end = tokenizer.token_to_id("[SEP]") or 0
-        self._closing = [self._end, *pieces("?.!")]
+        self._closing = [tokenizer.token_to_id("[SEP]") or 0, *pieces("?!")]
         self._tokenizer = tokenizer
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class StandAlone(LogitsProcessor):
                 row.fill_(-torch.inf)
                 row[left[0]] = 0.0
             elif left:
-                row[[self._end, *({*left} - {left[0]})]] = -torch.inf
+                row[[*self._closing, *({*left} - {left[0]})]] = -torch.inf
             elif not self._named and not any(map(self._is_new, written)):
                 row[self._closing] = -torch.inf
         return allowed
