@@ -5,11 +5,11 @@ import unicodedata
 
 import pytest
 
+from index.passages import sentence_around
 from qa.reader import Reader
 from qa.reader.spans import (
     WINDOW_PIECES,
     best_end,
-    statement,
     stretch,
     trim,
     wants_statement,
@@ -116,7 +116,7 @@ def test_questions_that_want_a_statement(question: str, wanted: bool):
 def test_statement_is_the_whole_quotation():
     text = "Rain fell. “Nobody should depend on one country. It takes time,” Scholz said. He left."
     start = text.index("depend")
-    first, last = statement(text, start, start + 6)
+    first, last = sentence_around(text, start, start + 6)
     assert text[first:last] == "“Nobody should depend on one country. It takes time,” Scholz said."
 
 

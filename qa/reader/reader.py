@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from index.embedder import quiet
 from index.errors import QuestionError, ReaderError
+from index.passages import sentence_around
 from qa.reader import spans
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Reader:
         if nearness:
             number, start, end = place
             text = passages[number]
-            near = nearness(text[slice(*spans.statement(text, start, end))])
+            near = nearness(text[slice(*sentence_around(text, start, end))])
         return Best(*place, no_answer=found.no_answer, score=score, nearness=near)
 
 
@@ -176,7 +177,7 @@ def likeliest_statement(
     chances: dict[tuple[int, int, int], float] = {}
     for span in found:
         text = passages[span.passage]
-        sentence = (span.passage, *spans.statement(text, span.start, span.end))
+        sentence = (span.passage, *sentence_around(text, span.start, span.end))
         chances[sentence] = chances.get(sentence, 0.0) + math.exp(span.place)
     best = max(chances, key=chances.__getitem__)
     return best, math.log(chances[best])

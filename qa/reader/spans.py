@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from index.passages import sentences
-
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -151,14 +149,6 @@ def best_end(text: str, ends: Sequence[int], scores: Sequence[float]) -> int:
         if scores[later] > scores[best] + HALF_AS_LIKELY:
             return later
     return best
-
-
-def statement(text: str, start: int, end: int) -> tuple[int, int]:
-    """The whole sentences that the span lies in."""
-    for first, last in sentences(text):
-        if first < end and last > start:
-            start, end = min(start, first), max(end, last)
-    return start, end
 
 
 def trim(text: str, start: int, end: int) -> tuple[int, int]:
