@@ -65,7 +65,12 @@ def test_trim_leaves_words():
         ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.3}, 1),
         ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.2}, 0),
         ("They rely on coal from Russia.", {"coal": 0.3, "coal from Russia": 0.5}, 1),
-        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.4}, 0),
+        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.2}, 1),
+        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.1}, 0),
+        ("Orcas, seals, and whales came.", {"Orcas": 0.1, "Orcas, seals, and whales": 0.06}, 1),
+        ("They met in Durban, South Africa.", {"Durban": 0.6, "Durban, South Africa": 0.2}, 1),
+        ("They met in 2001 to talk.", {"2001": 0.5, "2001 to talk": 0.4}, 1),
+        ("They met in 2001 to talk.", {"2001": 0.5, "2001 to talk": 0.3}, 0),
         (
             "They rely on coal for heat in winter.",
             {"coal": 0.4, "coal for heat": 0.1, "coal for heat in winter": 0.3},

@@ -117,7 +117,7 @@ def test_batches_made_elsewhere_come_in_their_order(tokenizer):
             assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_a_run_goes_on_where_it_stopped_and_differs_with_its_seed(tmp_path, monkeypatch):
     write_examples(tmp_path / "data.jsonl.gz", EXAMPLES)
     monkeypatch.setattr(train, "MEAN_EVERY", 1)
     monkeypatch.setattr(train, "MEAN_DECAY", 0.5)
@@ -132,6 +132,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     run("parts", "--limit", "1")
     for name, tensor in run("parts").items():
         assert torch.allclose(tensor, whole[name], atol=1e-6), name
+    assert any(
+        not torch.equal(tensor, whole[name]) for name, tensor in run("x", "--seed", "1").items()
+    )
 
 
 def test_the_log_says_how_development_questions_are_answered(tmp_path, monkeypatch, capsys):

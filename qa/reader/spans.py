@@ -50,8 +50,10 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
-COMPLEMENT = re.compile(r" (?:against|between|for|from|of|with) ")
-HALF_AS_LIKELY = -math.log(2)
+# How likely a later end must be, beside the likeliest one, by what the text there goes on with.
+COMPLEMENT = re.compile(r" (?:against|between|for|from|of|with) "), 0.5
+ENUMERATION = re.compile(r"(?:,|,? (?:and|or|as well as)) "), 0.25
+ANYTHING = re.compile(""), 0.75
 # What belongs to a number: 90 "per cent", 8 "billion euros".
 UNIT = re.compile(
     r"(?<=\d)(?:[ -](?:thousand|million|billion|trillion)\b)?"
@@ -139,16 +141,19 @@ def stretch(text: str, end: int) -> int:
 def best_end(text: str, ends: Sequence[int], scores: Sequence[float]) -> int:
     """Which of the ends of a span is the best, by their log-probabilities.
 
-    The likeliest; but where the text goes on to say what the thing is of, from or for ("coal" of
-    "coal from Russia"), a later one that is at least half as likely: a phrase that is cut short
-    may say what isn't so.
+    The likeliest, or a later one that is nearly as likely. Less is enough where the text goes on
+    to say what the thing is of, from or for ("coal" of "coal from Russia"), since a phrase that is
+    cut short may say what isn't so, and where it goes on with more of a list ("bus" of "bus and
+    shuttle").
     """
     best = max(range(len(ends)), key=scores.__getitem__)
-    if COMPLEMENT.match(text, ends[best]):
-        later = max(range(best + 1, len(ends)), key=scores.__getitem__, default=best)
-        if scores[later] > scores[best] + HALF_AS_LIKELY:
-            return later
-    return best
+    later = max(range(best + 1, len(ends)), key=scores.__getitem__, default=best)
+    wanted = min(
+        share
+        for following, share in (COMPLEMENT, ENUMERATION, ANYTHING)
+        if following.match(text, ends[best])
+    )
+    return later if scores[later] > scores[best] + math.log(wanted) else best
 
 
 def trim(text: str, start: int, end: int) -> tuple[int, int]:
