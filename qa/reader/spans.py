@@ -50,10 +50,10 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
-# How likely a later end must be, beside the likeliest one, by what the text there goes on with.
+# How likely a later end must be, beside the likeliest one: usually, and where that one goes on so.
+NEARLY = 0.75
 COMPLEMENT = re.compile(r" (?:against|between|for|from|of|with) "), 0.5
-ENUMERATION = re.compile(r"(?:,|,? (?:and|or|as well as)) "), 0.25
-ANYTHING = re.compile(""), 0.75
+ENUMERATION = re.compile(r"(?:,| and| or| as well as) "), 0.25
 # What belongs to a number: 90 "per cent", 8 "billion euros".
 UNIT = re.compile(
     r"(?<=\d)(?:[ -](?:thousand|million|billion|trillion)\b)?"
@@ -148,11 +148,8 @@ def best_end(text: str, ends: Sequence[int], scores: Sequence[float]) -> int:
     """
     best = max(range(len(ends)), key=scores.__getitem__)
     later = max(range(best + 1, len(ends)), key=scores.__getitem__, default=best)
-    wanted = min(
-        share
-        for following, share in (COMPLEMENT, ENUMERATION, ANYTHING)
-        if following.match(text, ends[best])
-    )
+    going_on = (share for form, share in (COMPLEMENT, ENUMERATION) if form.match(text, ends[best]))
+    wanted = next(going_on, NEARLY)
     return later if scores[later] > scores[best] + math.log(wanted) else best
 
 
