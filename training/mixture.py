@@ -45,7 +45,13 @@ REMOVED = 0.1  # … once more without the sentence that holds the answer
 CHANGED = 0.35  # … once more with a name, number or word changed, where that can be done
 AGAIN_OTHERS = 0.3  # share of both stages' examples in a run that goes on with short answers …
 AGAIN = {  # … and of these sources
-    "gold": {"squad": 0.6, "question changed": 0.1, "answer removed": 0.15, "squad2_hard": 0.5},
+    "gold": {
+        "squad": 0.6,
+        "question changed": 0.1,
+        "answer removed": 0.15,
+        "squad2_hard": 0.5,
+        "written": 1.0,
+    },
     "open": {"squad": 0.3, "canard": 1.0},
 }
 WHOLE = 2  # so often an example whose answer is a whole phrase, such as "coal from Russia"

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from training.adversarial import made as made_unanswerable
@@ -50,6 +51,7 @@ from training.retrieval import retrieved
 from training.rewrites import made, recorded
 from training.statements import asked, told
 
+WRITTEN = Path(__file__).with_name("written.jsonl.gz")  # questions written for this project
 SHORT = 8  # words
 COMPLEMENT = re.compile(r"\b[a-z]+ (?:from|of|for|with|against|between) (?:(?:the|a|an) )?\w+$")
 COMMON = re.compile(r"(?:^| )[a-z]+$")  # the last word is no name
@@ -101,6 +103,17 @@ def gold_examples(data: Path, share: Share) -> Iterator[Example]:
         examples += negatives(rows, share.name, rng)
         examples += made_unanswerable(rows, (REMOVED, CHANGED), rng)
     yield from (example for example in examples if rng.random() < share.share)
+
+
+def written_examples(data: Path) -> Iterator[Example]:
+    """Questions that only seem to be answered, and others in the same hand that are.
+
+    Their paragraphs are SQuAD's, named by the start of their SHA-256.
+    """
+    squad = read_rows(data / "train" / "squad.jsonl.gz")
+    contexts = {sha256(row["context"].encode()).hexdigest()[:16]: row["context"] for row in squad}
+    for row in read_rows(WRITTEN):
+        yield from answered(row | {"context": contexts[row["paragraph"]]}, "written")
 
 
 def open_examples(data: Path, share: Share) -> Iterator[Example]:
@@ -195,7 +208,9 @@ def new_examples(stage: str, data: Path) -> Iterator[Example]:
     shares, make = (GOLD, gold_examples) if stage == "gold" else (OPEN, open_examples)
     for share in shares:
         yield from make(data, share)
-    if stage == "open":
+    if stage == "gold":
+        yield from written_examples(data)
+    else:
         yield from statement_examples(data)
         yield from rewrite_examples(data)
 

@@ -177,6 +177,7 @@ class Run:
         rate: float,
         hidden: float = 0.0,
         seed: int = SEED,
+        bfloat16: bool = False,
         dev: Sequence[Case] = (),
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -188,6 +189,7 @@ class Run:
         self.step = self.seen = 0  # batches and examples so far
         self.mean: dict[str, Tensor] = {}  # of the weights that learn, over the last steps
         self._seed = seed
+        self._bfloat16 = bfloat16 or self.device.type == "cuda"  # what layers multiply in
         self._dev = dev  # development questions, answered whenever the run is saved
         self._folder = folder
         self._checkpoint = folder / CHECKPOINT
@@ -234,8 +236,7 @@ class Run:
         torch.manual_seed(self._seed + self.step)  # going on drops what would have been dropped
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        on_cuda = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             losses = self.trainee(move(batch, self.device))
         loss = losses["nll"] + PLACE_WEIGHT * losses["place"] + EDGE_WEIGHT * losses["edge"]
         (loss * min(1.0, USUAL * len(batch.targets) / batch.input_ids.numel())).backward()
@@ -323,14 +324,23 @@ def main() -> None:
     parser.add_argument("--dev", type=Path, help="questions for scores in the log, as in DATA/dev")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
-    parser.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
+    fast = parser.add_mutually_exclusive_group()
+    fast.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
+    fast.add_argument("--bfloat16", action="store_true", help="… of bfloat16, as on any GPU")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape of batch: 0.36 s
     args.run.mkdir(parents=True, exist_ok=True)
     dev = gold(args.dev, DEV_QUESTIONS) if args.dev else []
-    run = Run(args.run, rate=args.rate, hidden=args.hidden, seed=args.seed, dev=dev)
+    run = Run(
+        args.run,
+        rate=args.rate,
+        hidden=args.hidden,
+        seed=args.seed,
+        bfloat16=args.bfloat16,
+        dev=dev,
+    )
     run.restore(args.starts)
     if args.dropout:
         with_dropout(run.trainee.model, args.dropout, run.device)
