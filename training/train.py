@@ -189,7 +189,7 @@ class Run:
         self.step = self.seen = 0  # batches and examples so far
         self.mean: dict[str, Tensor] = {}  # of the weights that learn, over the last steps
         self._seed = seed
-        self._bfloat16 = bfloat16 or self.device.type == "cuda"  # what layers multiply in
+        self._bfloat16 = bfloat16 or self.device.type == "cuda"  # whether layers multiply in it
         self._dev = dev  # development questions, answered whenever the run is saved
         self._folder = folder
         self._checkpoint = folder / CHECKPOINT
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="stop after so many steps of this call")
     fast = parser.add_mutually_exclusive_group()
     fast.add_argument("--int8", action="store_true", help="8-bit products, see int8.py")
-    fast.add_argument("--bfloat16", action="store_true", help="… of bfloat16, as on any GPU")
+    fast.add_argument("--bfloat16", action="store_true", help="products in bfloat16, as on any GPU")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
