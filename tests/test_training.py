@@ -444,6 +444,10 @@ def test_written_questions_find_their_paragraph(tmp_path, monkeypatch):
         Example("Which month did Ann leave in?", (context,), "", -1, "written"),
     ]
     assert "written" in AGAIN["gold"]
+    with gzip.open(tmp_path / "train/squad.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(json.dumps(squad | {"context": context + " "}) + "\n")
+    with pytest.raises(ValueError, match=r"lacks paragraph \w{16} of 'Oslo'"):
+        list(prepare.written_examples(tmp_path))
 
 
 def test_eight_bit_gradients_are_near_those_of_float():

@@ -43,16 +43,15 @@ HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.1  # of answerable questions, once more with a like paragraph of the same article
 REMOVED = 0.1  # … once more without the sentence that holds the answer
 CHANGED = 0.35  # … once more with a name, number or word changed, where that can be done
-AGAIN_OTHERS = 0.3  # share of both stages' examples in a run that goes on with short answers …
-AGAIN = {  # … and of these sources
+AGAIN_OTHERS = 0.15  # share of both stages' examples in a run that goes on …
+AGAIN = {  # … and of these sources, where 2 is every example twice
     "gold": {
-        "squad": 0.6,
-        "question changed": 0.1,
-        "answer removed": 0.15,
-        "squad2_hard": 0.5,
+        "squad": 0.2,
+        "question changed": 0.05,
+        "squad2_hard": 2.0,
         "written": 1.0,
     },
-    "open": {"squad": 0.3, "canard": 1.0},
+    "open": {"squad": 0.2, "canard": 0.4},
 }
 WHOLE = 2  # so often an example whose answer is a whole phrase, such as "coal from Russia"
 HELD_BACK = (

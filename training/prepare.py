@@ -108,11 +108,18 @@ def gold_examples(data: Path, share: Share) -> Iterator[Example]:
 def written_examples(data: Path) -> Iterator[Example]:
     """Questions that only seem to be answered, and others in the same hand that are.
 
-    Their paragraphs are SQuAD's, named by the start of their SHA-256.
+    Their paragraphs are SQuAD's, named by the start of their SHA-256. Raises ValueError where the
+    data lack one.
     """
-    squad = read_rows(data / "train" / "squad.jsonl.gz")
-    contexts = {sha256(row["context"].encode()).hexdigest()[:16]: row["context"] for row in squad}
+    path = data / "train" / "squad.jsonl.gz"
+    texts = [row["context"] for row in read_rows(path)]
+    contexts = {sha256(text.encode()).hexdigest()[:16]: text for text in texts}
     for row in read_rows(WRITTEN):
+        if row["paragraph"] not in contexts:
+            raise ValueError(
+                f"{path} lacks paragraph {row['paragraph']} of {row['title']!r}: "
+                "take SQuAD 1.1's training set, its texts unchanged"
+            )
         yield from answered(row | {"context": contexts[row["paragraph"]]}, "written")
 
 
@@ -182,8 +189,8 @@ def again_examples(prepared: Path) -> Iterator[Example]:
     rng = random.Random(f"{SEED} again")
     for stage, shares in AGAIN.items():
         for example in read_examples(prepared / f"{stage}.jsonl.gz"):
-            if rng.random() < shares.get(example.source, AGAIN_OTHERS):
-                yield example
+            share = shares.get(example.source, AGAIN_OTHERS)
+            yield from [example] * int(share + rng.random())
 
 
 def is_whole(answer: str) -> bool:
