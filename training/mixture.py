@@ -46,10 +46,11 @@ CHANGED = 0.35  # … once more with a name, number or word changed, where that 
 AGAIN_OTHERS = 0.15  # share of both stages' examples in a run that goes on …
 AGAIN = {  # … and of these sources, where 2 is every example twice
     "gold": {
-        "squad": 0.2,
+        "squad": 0.15,
         "question changed": 0.05,
-        "squad2_hard": 2.0,
-        "written": 1.0,
+        "squad2_hard": 0.5,
+        "written": 0.25,
+        "pairs": 2.0,
     },
     "open": {"squad": 0.2, "canard": 0.4},
 }

@@ -51,7 +51,9 @@ from training.retrieval import retrieved
 from training.rewrites import made, recorded
 from training.statements import asked, told
 
-WRITTEN = Path(__file__).with_name("written.jsonl.gz")  # questions written for this project
+WRITTEN = tuple(  # questions written for this project
+    Path(__file__).with_name(f"{name}.jsonl.gz") for name in ("written", "pairs")
+)
 SHORT = 8  # words
 COMPLEMENT = re.compile(r"\b[a-z]+ (?:from|of|for|with|against|between) (?:(?:the|a|an) )?\w+$")
 COMMON = re.compile(r"(?:^| )[a-z]+$")  # the last word is no name
@@ -114,13 +116,15 @@ def written_examples(data: Path) -> Iterator[Example]:
     path = data / "train" / "squad.jsonl.gz"
     texts = [row["context"] for row in read_rows(path)]
     contexts = {sha256(text.encode()).hexdigest()[:16]: text for text in texts}
-    for row in read_rows(WRITTEN):
-        if row["paragraph"] not in contexts:
-            raise ValueError(
-                f"{path} lacks paragraph {row['paragraph']} of {row['title']!r}: "
-                "take SQuAD 1.1's training set, its texts unchanged"
-            )
-        yield from answered(row | {"context": contexts[row["paragraph"]]}, "written")
+    for file in WRITTEN:
+        for row in read_rows(file):
+            if row["paragraph"] not in contexts:
+                raise ValueError(
+                    f"{path} lacks paragraph {row['paragraph']} of {row['title']!r}: "
+                    "take SQuAD 1.1's training set, its texts unchanged"
+                )
+            row["context"] = contexts[row["paragraph"]]
+            yield from answered(row, file.name.removesuffix(".jsonl.gz"))
 
 
 def open_examples(data: Path, share: Share) -> Iterator[Example]:
