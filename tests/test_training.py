@@ -283,6 +283,16 @@ def test_going_on_keeps_the_stated_share_of_each_source(tmp_path):
     assert kept == list(again_examples(tmp_path))
 
 
+def test_going_on_repeats_a_source_of_which_more_than_all_is_wanted(tmp_path, monkeypatch):
+    monkeypatch.setitem(AGAIN["gold"], "squad", 2.5)
+    examples = [Example(f"{n}?", ("A.",), "A", 0, "squad") for n in range(1000)]
+    write_examples(tmp_path / "gold.jsonl.gz", examples)
+    write_examples(tmp_path / "open.jsonl.gz", [])
+    kept = list(again_examples(tmp_path))
+    assert {kept.count(example) for example in examples} == {2, 3}
+    assert len(kept) == pytest.approx(2500, abs=60)
+
+
 def test_answers_that_are_whole_phrases_come_twice_and_none_is_cut_short():
     passage = "They want to rely less on coal from Russia. Ann from Oslo came."
     ask = "What do they want to rely less on?"
