@@ -43,16 +43,16 @@ HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.1  # of answerable questions, once more with a like paragraph of the same article
 REMOVED = 0.1  # … once more without the sentence that holds the answer
 CHANGED = 0.35  # … once more with a name, number or word changed, where that can be done
-AGAIN_OTHERS = 0.15  # share of both stages' examples in a run that goes on …
+AGAIN_OTHERS = 0.5  # share of both stages' examples in a run that goes on …
 AGAIN = {  # … and of these sources, where 2 is every example twice
     "gold": {
-        "squad": 0.15,
-        "question changed": 0.05,
-        "squad2_hard": 0.5,
-        "written": 0.25,
-        "pairs": 2.0,
+        "squad": 1.0,
+        "question changed": 0.1,
+        "squad2_hard": 1.0,
+        "written": 1.0,
+        "pairs": 1.0,
     },
-    "open": {"squad": 0.2, "canard": 0.4},
+    "open": {"canard": 1.0},
 }
 WHOLE = 2  # so often an example whose answer is a whole phrase, such as "coal from Russia"
 HELD_BACK = (
