@@ -24,7 +24,7 @@ from training.int8 import ByteLinear, with_bytes
 from training.mixture import AGAIN, AGAIN_OTHERS, HELD_BACK
 from training.prepare import again_examples, phrases
 from training.quotations import DEEDS, quotations
-from training.rewrites import made, recorded
+from training.rewrites import follow_up, made
 from training.statements import asked, told
 from training.train import Trainee
 
@@ -283,16 +283,6 @@ def test_going_on_keeps_the_stated_share_of_each_source(tmp_path):
     assert kept == list(again_examples(tmp_path))
 
 
-def test_going_on_repeats_a_source_of_which_more_than_all_is_wanted(tmp_path, monkeypatch):
-    monkeypatch.setitem(AGAIN["gold"], "squad", 2.5)
-    examples = [Example(f"{n}?", ("A.",), "A", 0, "squad") for n in range(1000)]
-    write_examples(tmp_path / "gold.jsonl.gz", examples)
-    write_examples(tmp_path / "open.jsonl.gz", [])
-    kept = list(again_examples(tmp_path))
-    assert {kept.count(example) for example in examples} == {2, 3}
-    assert len(kept) == pytest.approx(2500, abs=60)
-
-
 def test_answers_that_are_whole_phrases_come_twice_and_none_is_cut_short():
     passage = "They want to rely less on coal from Russia. Ann from Oslo came."
     ask = "What do they want to rely less on?"
@@ -374,7 +364,7 @@ def test_follow_ups_hide_the_shared_name():
     assert example.passages[0].startswith("Frankfurt | Where was Ada Berg born? | Bonn | ")
     assert "Ada Berg leave" not in example.passages[0]
     turn = {"history": ["Ada Berg", "Youth", "Who?", "Ada"], "question": "when?", "rewrite": "W?"}
-    assert recorded(turn).passages == ("Ada Berg Youth | Who? | Ada | when?",)
+    assert follow_up(turn, "canard").passages == ("Ada Berg Youth | Who? | Ada | when?",)
 
 
 @pytest.mark.parametrize(
@@ -459,6 +449,49 @@ def test_written_questions_find_their_paragraph(tmp_path, monkeypatch):
         file.write(json.dumps(squad | {"context": context + " "}) + "\n")
     with pytest.raises(ValueError, match=r"lacks paragraph \w{16} of 'Oslo'"):
         list(prepare.written_examples(tmp_path))
+
+
+def test_follow_ups_of_every_kind_are_examples_of_the_second_stage(tmp_path, monkeypatch):
+    title = next(name for name in ("Ada", "Ann", "Berg", "Oslo") if not prepare.held_out(name))
+    held = next(f"Ada {n}" for n in range(1000) if prepare.held_out(f"Ada {n}"))
+    talk = {"history": [title, "Youth"], "question": "when did she leave", "rewrite": "recorded"}
+    asked = [
+        {"question": "When did Ann Dahl come?", "answers": ["May"]},
+        {"question": "Why did Ann Dahl leave?", "answers": ["work"]},
+    ]
+    files = {
+        "train/canard_rewrites.jsonl.gz": [talk, talk | {"history": [held, "Youth"]}],
+        "train/squad.jsonl.gz": [{"title": "Oslo", "context": "", "questions": asked}],
+        "follow_ups.jsonl.gz": [talk | {"rewrite": "written"}],
+    }
+    (tmp_path / "train").mkdir()
+    for name, rows in files.items():
+        with gzip.open(tmp_path / name, "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    monkeypatch.setattr(prepare, "TALKS", tmp_path / "follow_ups.jsonl.gz")
+    monkeypatch.setattr(prepare, "FOLLOW_UPS", 1)
+    found = prepare.rewrite_examples(tmp_path)
+    assert [(example.source, example.answer) for example in found] == [
+        ("canard", "recorded"),
+        ("written follow-up", "written"),
+        ("made follow-up", "Why did Ann Dahl leave?"),
+    ]
+    assert {example.task for example in found} == {REWRITE}
+    assert found[1].passages == (f"{title} Youth | when did she leave",)
+    assert AGAIN["open"].keys() == {example.source for example in found}
+
+
+def test_what_written_follow_ups_leave_out_stands_in_their_conversation():
+    said = missing = same = 0
+    rows = list(read_rows(prepare.TALKS))
+    for row in rows:
+        seen = prepare.words(follow_up(row, "written follow-up").passages[0])
+        added = prepare.words(row["rewrite"]) - prepare.words(row["question"])
+        said += len(added & seen)
+        missing += len(added - seen)
+        same += not added
+    assert said > 4 * missing
+    assert same < 0.1 * len(rows)
 
 
 def test_eight_bit_gradients_are_near_those_of_float():

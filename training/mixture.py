@@ -37,14 +37,13 @@ VEILED = 0.4  # of the former: with "he" for the speaker
 OTHER_SPEAKER = 0.04  # of both: somebody else's name, so that there is no answer
 OTHER_TOPIC = 0.04  # of both: something that nobody spoke about, likewise
 STATEMENT_IN = 0.93  # share of the answerable ones that keep the paragraph with the statement
-FOLLOW_UPS = 15_000  # made by rule, …
-RECORDED = 2  # … beside the recorded ones, so many times
+FOLLOW_UPS = 15_000  # made by rule, beside the recorded and the written ones
 HELD_OUT = 0.1  # of statement questions and of recorded conversations, by title
 NEGATIVES = 0.1  # of answerable questions, once more with a like paragraph of the same article
 REMOVED = 0.1  # … once more without the sentence that holds the answer
 CHANGED = 0.35  # … once more with a name, number or word changed, where that can be done
 AGAIN_OTHERS = 0.5  # share of both stages' examples in a run that goes on …
-AGAIN = {  # … and of these sources, where 2 is every example twice
+AGAIN = {  # … and of these sources
     "gold": {
         "squad": 1.0,
         "question changed": 0.1,
@@ -52,7 +51,7 @@ AGAIN = {  # … and of these sources, where 2 is every example twice
         "written": 1.0,
         "pairs": 1.0,
     },
-    "open": {"canard": 1.0},
+    "open": {"canard": 1.0, "written follow-up": 1.0, "made follow-up": 1.0},
 }
 WHOLE = 2  # so often an example whose answer is a whole phrase, such as "coal from Russia"
 HELD_BACK = (

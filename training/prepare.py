@@ -38,7 +38,6 @@ from training.mixture import (
     NEGATIVES,
     OPEN,
     QUOTATIONS,
-    RECORDED,
     REMOVED,
     SEED,
     STATEMENT_IN,
@@ -48,12 +47,13 @@ from training.mixture import (
 )
 from training.quotations import quotations
 from training.retrieval import retrieved
-from training.rewrites import made, recorded
+from training.rewrites import follow_up, made
 from training.statements import asked, told
 
 WRITTEN = tuple(  # questions written for this project
     Path(__file__).with_name(f"{name}.jsonl.gz") for name in ("written", "pairs")
 )
+TALKS = Path(__file__).with_name("follow_ups.jsonl.gz")  # in conversations, likewise
 SHORT = 8  # words
 COMPLEMENT = re.compile(r"\b[a-z]+ (?:from|of|for|with|against|between) (?:(?:the|a|an) )?\w+$")
 COMMON = re.compile(r"(?:^| )[a-z]+$")  # the last word is no name
@@ -169,10 +169,11 @@ def statement_key(row: dict) -> str:
 def rewrite_examples(data: Path) -> list[Example]:
     rng = random.Random(f"{SEED} rewrites")
     rows = read_rows(data / "train" / "canard_rewrites.jsonl.gz")
-    turns = [recorded(row) for row in rows if not held_out(row["history"][0])]
+    turns = [follow_up(row, "canard") for row in rows if not held_out(row["history"][0])]
+    turns += [follow_up(row, "written follow-up") for row in read_rows(TALKS)]
     rows = read_rows(data / "train" / "squad.jsonl.gz")
     by_rule = [example for row in rows for example in made(row, rng)]
-    return turns * RECORDED + rng.sample(by_rule, FOLLOW_UPS)
+    return turns + rng.sample(by_rule, FOLLOW_UPS)
 
 
 def held_out(title: str) -> bool:
@@ -194,7 +195,8 @@ def again_examples(prepared: Path) -> Iterator[Example]:
     for stage, shares in AGAIN.items():
         for example in read_examples(prepared / f"{stage}.jsonl.gz"):
             share = shares.get(example.source, AGAIN_OTHERS)
-            yield from [example] * int(share + rng.random())
+            if rng.random() < share:
+                yield example
 
 
 def is_whole(answer: str) -> bool:

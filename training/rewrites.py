@@ -15,11 +15,11 @@ NAME = re.compile(r"(?<!^)\b[A-Z][\w'’.-]*(?:\s+(?:of\s+|the\s+|de\s+)?[A-Z][\
 PRONOUNS = ("he", "she", "it", "they")
 
 
-def recorded(row: dict) -> Example:
-    """A follow-up of a recorded conversation."""
+def follow_up(row: dict, source: str) -> Example:
+    """A follow-up of a recorded or written conversation."""
     history = [" ".join(row["history"][:2]), *row["history"][2:]]
     text = conversation(history, row["question"])
-    return Example("", (text,), row["rewrite"], 0, "canard", REWRITE)
+    return Example("", (text,), row["rewrite"], 0, source, REWRITE)
 
 
 def made(row: dict, rng: random.Random) -> Iterator[Example]:

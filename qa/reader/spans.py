@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 QUESTION_PIECES = 64  # a longer question is cut
 WINDOW_PIECES = 256  # of question and passage together; a longer passage is read in several windows
 OVERLAP = 64  # pieces that neighbouring windows share
-TURNS = 4  # of a conversation that are kept, beside what it is about
+TURNS = 8  # of a conversation that are kept, beside what it is about
 TURN_CHARACTERS = 200  # of each
 REWRITE = "[unused1]"  # the mark of the task
 
