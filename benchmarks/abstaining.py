@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--reader", type=Path, default=SHIPPED)
-    parser.add_argument("--questions", type=int, default=4800)
+    parser.add_argument("--questions", type=int, default=2400)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--plot", type=Path, help="where the risk-coverage curve goes (PNG)")
     args = parser.parse_args()

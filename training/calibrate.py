@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("reader", type=Path, help="folder of training.export")
-    parser.add_argument("--questions", type=int, default=4800)
+    parser.add_argument("--questions", type=int, default=2400)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     path = args.reader / "calibration.json"
