@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer
 
 from qa.reader import Reader
-from qa.reader.rewriting import ADDED_PIECES, StandAlone
+from qa.reader.rewriting import ADDED_PIECES, StandAlone, with_topic
 from qa.reader.spans import conversation
 
 CLS, SEP, SIZE = 101, 102, 30_522
@@ -56,6 +56,16 @@ def test_a_follow_up_without_a_name_gets_a_word_more(tokenizer: Tokenizer, closi
     assert closing <= allowed(keep, tokenizer, "who leaves berg")
     named = StandAlone("Who leaves Bonn?", tokenizer)
     assert closing <= allowed(named, tokenizer, "who leaves bonn")
+
+
+def test_a_question_that_names_nothing_of_the_topic_gets_it_added():
+    topic = "Ada Berg Years in Bonn"
+    for question in ("when did ada berg leave?", "who lived in bonn?"):
+        assert with_topic(question, topic) == question
+    for question in ("who was the king of the land?", "did it last?", "was he in adana?"):
+        assert with_topic(question, topic) == f"{question} (Ada Berg Years in Bonn)"
+    assert with_topic("when did bela leave?", "Béla") == "when did bela leave?"
+    assert with_topic("when did she leave?", "") == "when did she leave?"
 
 
 def test_a_conversation_keeps_its_topic_and_last_turns():

@@ -1,13 +1,15 @@
 """Follow-ups become questions that stand alone: what the network may write.
 
 It writes freely, but a rewritten question asks for what the follow-up asks for: the words stay, in
-their order, and others come between them, behind them or in the place of "she" and "that". What it
-sees of a conversation is told in `spans.py`.
+their order, and others come between them, behind them or in the place of "she" and "that". One that
+says nothing of what the conversation is about gets that added. What the network sees of a
+conversation is told in `spans.py`.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,23 @@ REPLACEABLE = frozenset(
     " do does did is are was were and".split()
 )
 LINKS = "about as at by for from in of on to with".split()
+EMPTY = REPLACEABLE.union(LINKS)  # words that name nothing
 NAME = re.compile(r"(?<!^)\b[A-Z][a-z]")
+
+
+def with_topic(question: str, topic: str) -> str:
+    """The question, followed by what its conversation is about where it names nothing of that."""
+    named = naming_words(topic)
+    if not named or named & naming_words(question):
+        return question
+    return f"{question} ({topic})"
+
+
+def naming_words(text: str) -> set[str]:
+    """The words that name something, as the network writes them: lower case, without accents."""
+    letters = unicodedata.normalize("NFD", text.lower())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return set(re.findall(r"\w+", plain)) - EMPTY
 
 
 class StandAlone(LogitsProcessor):
@@ -39,7 +57,7 @@ class StandAlone(LogitsProcessor):
 
         words = re.findall(r"\w+", question)
         self.pieces = pieces(word for word in words if word.lower() not in REPLACEABLE)
-        self._said = {*pieces([*words, *REPLACEABLE, *LINKS])}
+        self._said = {*pieces([*words, *EMPTY])}
         self._named = NAME.search(question) is not None
         self._closing = [tokenizer.token_to_id("[SEP]") or 0, *pieces("?!")]
         self._tokenizer = tokenizer

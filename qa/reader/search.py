@@ -19,7 +19,7 @@ from transformers import LogitsProcessorList
 
 from qa.reader.bert import Encoder
 from qa.reader.model import PointerGenerator
-from qa.reader.rewriting import StandAlone
+from qa.reader.rewriting import StandAlone, with_topic
 from qa.reader.spans import Window, best_end, conversation, rewriting, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
@@ -130,14 +130,16 @@ class PointerSearch:
     def rewrite(self, question: str, history: Sequence[str]) -> str:
         """A follow-up as a question that stands alone, in lower case; keeps its words.
 
-        ``history`` is the conversation so far: what it is about, then questions and answers.
+        ``history`` is the conversation so far: what it is about, then questions and answers. A
+        question that names nothing of what it is about is followed by that, in brackets.
         """
-        return self.write(
+        written = self.write(
             rewriting(conversation(history, question), self.tokenizer),
             max_new_tokens=WRITTEN_PIECES,
             no_repeat_ngram_size=REPEATED,
             logits_processor=LogitsProcessorList([StandAlone(question, self.tokenizer)]),
         )
+        return with_topic(written, history[0]) if history else written
 
     @torch.inference_mode()
     def write(self, window: Window, **options: Any) -> str:
