@@ -55,6 +55,7 @@ ORDER = [
     "qa.reader.spans",
     "qa.reader.rewriting",
     "qa.reader.search",
+    "qa.reader.agreement",
     "qa.reader.seq2seq",
     "qa.reader.reader",
     "qa.reader",

@@ -1,6 +1,5 @@
 """Windows, word edges and statements: text without the network."""
 
-import math
 import unicodedata
 
 import pytest
@@ -9,7 +8,6 @@ from index.passages import sentence_around
 from qa.reader import Reader
 from qa.reader.spans import (
     WINDOW_PIECES,
-    best_end,
     stretch,
     trim,
     wants_statement,
@@ -57,34 +55,6 @@ def test_a_number_keeps_its_unit(text: str, span: str, whole: str):
 
 def test_trim_leaves_words():
     assert trim(" 5 May, ", 0, 8) == (1, 6)
-
-
-@pytest.mark.parametrize(
-    ("text", "chances", "chosen"),
-    [
-        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.3}, 1),
-        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.2}, 0),
-        ("They rely on coal from Russia.", {"coal": 0.3, "coal from Russia": 0.5}, 1),
-        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.2}, 1),
-        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.1}, 0),
-        ("Orcas, seals, and whales came.", {"Orcas": 0.1, "Orcas, seals, and whales": 0.06}, 1),
-        ("They met in Durban, South Africa.", {"Durban": 0.6, "Durban, South Africa": 0.2}, 1),
-        ("They met in 2001 to talk.", {"2001": 0.5, "2001 to talk": 0.4}, 1),
-        ("They met in 2001 to talk.", {"2001": 0.5, "2001 to talk": 0.3}, 0),
-        (
-            "They rely on coal for heat in winter.",
-            {"coal": 0.4, "coal for heat": 0.1, "coal for heat in winter": 0.3},
-            2,
-        ),
-    ],
-)
-def test_a_phrase_is_not_cut_short_in_doubt(text: str, chances: dict[str, float], chosen: int):
-    ends = [text.index(phrase) + len(phrase) for phrase in chances]
-    assert best_end(text, ends, [math.log(chance) for chance in chances.values()]) == chosen
-
-
-def test_a_phrase_is_not_drawn_out_to_where_it_can_not_end():
-    assert best_end("coal from Russia", [4, 9], [-math.inf, -math.inf]) == 0
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from index.embedder import quiet
 from index.errors import QuestionError, ReaderError
 from index.passages import sentence_around
 from qa.reader import spans
+from qa.reader.agreement import agreed
 
 if TYPE_CHECKING:
     from qa.reader.search import Span, SpanSearch
@@ -44,7 +45,7 @@ class Best:
     start: int  # code points in that passage
     end: int
     no_answer: float  # log-odds of "not in these passages"
-    score: float  # log-probability of the span, or of starting in the statement
+    score: float  # log of how likely what it says is, or that the answer starts in the statement
     nearness: float | None = None  # of the sentence around it, where that is known
 
 
@@ -129,10 +130,11 @@ class Reader:
         found = self.search.find(question, passages, starts_only=whole)
         if not found.spans:
             return None
-        best = found.spans[0]
-        place, score = (best.passage, best.start, best.end), best.score
         if whole:
             place, score = likeliest_statement(found.spans, passages)
+        else:
+            quoted, score = agreed(found.spans, passages)
+            place = quoted.passage, quoted.start, quoted.end
         near = None
         if nearness:
             number, start, end = place

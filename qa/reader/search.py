@@ -20,12 +20,12 @@ from transformers import LogitsProcessorList
 from qa.reader.bert import Encoder
 from qa.reader.model import PointerGenerator
 from qa.reader.rewriting import StandAlone, with_topic
-from qa.reader.spans import Window, best_end, conversation, rewriting, stretch, windows
+from qa.reader.spans import Window, conversation, rewriting, stretch, windows
 
 WRITTEN_PIECES = 48  # the longest rewritten question
 REPEATED = 3  # so many pieces in a row are written once
 PLACES = 8  # first places that are looked at
-AT_ONCE = 2  # of them, followed before the rest
+LIKELY = 0.05  # as likely as the likeliest, and a place is followed with it
 SPAN_PIECES = 32  # the longest span
 
 
@@ -44,7 +44,7 @@ class Span:
 class Found:
     """What the network makes of a question and its passages."""
 
-    spans: list[Span]  # best first
+    spans: list[Span]  # likeliest first
     no_answer: float  # log-odds of "not in these passages"
 
 
@@ -64,7 +64,7 @@ class SpanSearch(Protocol):
     """
 
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
-        """The best spans, best first; with ``starts_only`` they end with their first piece."""
+        """The likeliest spans; with ``starts_only`` each ends with its first piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ class PointerSearch:
 
     @torch.inference_mode()
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
-        """The best spans, one for each of the likeliest first places; none in wordless text.
+        """The spans from the likeliest first places; none in wordless text.
 
-        Places that can't hold the best span are not followed.
+        Places that are unlikely and can't hold the likeliest span are not followed.
         """
         model, config = self.model, self.model.config
         read = windows(question, passages, self.tokenizer)
@@ -107,10 +107,11 @@ class PointerSearch:
                 opening(passages, read[number], piece, place) for number, piece, place in places
             ]
         else:
-            spans = follow(model, cache, source, read, places[:AT_ONCE], passages)
+            likely = [place for place in places if place[2] > places[0][2] + math.log(LIKELY)]
+            spans = follow(model, cache, source, read, likely, passages)
             best = max((span.score for span in spans), default=-math.inf)
             # No span scores more than its first place does.
-            rest = [place for place in places[AT_ONCE:] if place[2] > best]
+            rest = [place for place in places[len(likely) :] if place[2] > best]
             cache.crop(1 - cache.get_seq_length())  # what the paths added
             spans += follow(model, cache, source, read, rest, passages)
         spans.sort(key=lambda span: -span.score)
@@ -183,7 +184,7 @@ def follow(
     places: list[tuple[int, int, float]],
     passages: Sequence[str],
 ) -> list[Span]:
-    """Force the decoder along the passage from each place; the best end of each (K places).
+    """Force the decoder along the passage from each place (K places); all spans from there.
 
     The K paths lie behind one another in one sequence, kept apart by the attention mask, so that
     the passages' keys and values are shared.
@@ -220,11 +221,10 @@ def follow(
         window = read[number]
         first = piece - window.head
         text, cut = passages[window.passage], slice(first, first + longest)
-        edges = [stretch(text, end) for _, end in window.offsets[cut]]
-        may_end = torch.tensor(window.ends[cut])
-        row = scores[k, : len(edges)].masked_fill(~may_end, -torch.inf).tolist()
-        last = best_end(text, edges, row)
-        if row[last] > -math.inf:
-            start, _ = window.offsets[first]
-            spans.append(Span(window.passage, start, edges[last], place, row[last]))
+        start, _ = window.offsets[first]
+        for (_, end), may_end, score in zip(
+            window.offsets[cut], window.ends[cut], scores[k].tolist(), strict=False
+        ):
+            if may_end:
+                spans.append(Span(window.passage, start, stretch(text, end), place, score))
     return spans

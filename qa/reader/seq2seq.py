@@ -5,7 +5,6 @@ the decoder's first step ranks their first pieces, and the best are forced along
 The passages are encoded one by one and decoded together, as the shipped reader does it.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from qa.reader.search import SPAN_PIECES, Found, Span, preference
-from qa.reader.spans import QUESTION_PIECES, WINDOW_PIECES, best_end, is_word, stretch, word_edge
+from qa.reader.spans import QUESTION_PIECES, WINDOW_PIECES, is_word, stretch, word_edge
 
 STARTS = 16  # first places that are followed, no two with the same words
 AHEAD = 200  # characters behind a first place that a span may reach
@@ -32,7 +31,7 @@ class Seq2SeqSearch:
 
     @torch.inference_mode()
     def find(self, question: str, passages: Sequence[str], *, starts_only: bool = False) -> Found:
-        """The best spans, one for each first place.
+        """The spans from the likeliest first places.
 
         Nothing tells "not in these passages" here, so its log-odds are 0.
         """
@@ -55,10 +54,9 @@ class Seq2SeqSearch:
                 spans.append(Span(number, start, start + encoding.offsets[0][1], place, place))
             return Found(spans, 0.0)
         for (number, start), encoding, scores in self.follow(chosen, states, mask):
-            end, score = ending(passages[number], start, encoding, scores)
-            if end > start:
-                place = float(first[encoding.ids[0]])
-                liked = preference(number)
+            place = float(first[encoding.ids[0]])
+            liked = preference(number)
+            for end, score in endings(passages[number], start, encoding, scores):
                 spans.append(Span(number, start, end, place + liked, score + liked))
         return Found(sorted(spans, key=lambda span: -span.score), 0.0)
 
@@ -143,14 +141,13 @@ def choose(
     return sorted(distinct.values(), key=lambda pair: -chance(pair))[:STARTS]
 
 
-def ending(text: str, start: int, encoding: Encoding, scores: Tensor) -> tuple[int, float]:
-    """The best end on a word's edge, and its score; the start itself where there is none."""
+def endings(
+    text: str, start: int, encoding: Encoding, scores: Tensor
+) -> Iterator[tuple[int, float]]:
+    """Every end on a word's edge, and its score."""
     following = [first for first, _ in encoding.offsets[1:]] + [len(text)]
-    ends, chances = [start], [-math.inf]
     for (_, end), after, score in zip(encoding.offsets, following, scores.tolist(), strict=False):
         at = stretch(text, start + end)
         whole = after >= end  # else the next piece is another byte of the same character
-        ends.append(at)
-        chances.append(score if whole and word_edge(text, at) else -math.inf)
-    best = best_end(text, ends, chances)
-    return ends[best], chances[best]
+        if whole and at > start and word_edge(text, at):
+            yield at, score

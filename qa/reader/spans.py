@@ -5,7 +5,6 @@ Offsets are code points of the passage. Knows the tokenizer, not the network.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -50,10 +49,6 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 TRAILING = " \t\r\n,;:"
-# How likely a later end must be, beside the likeliest one: usually, and where that one goes on so.
-NEARLY = 0.75
-COMPLEMENT = re.compile(r" (?:against|between|for|from|of|with) "), 0.5
-ENUMERATION = re.compile(r"(?:,| and| or| as well as) "), 0.25
 # What belongs to a number: 90 "per cent", 8 "billion euros".
 UNIT = re.compile(
     r"(?<=\d)(?:[ -](?:thousand|million|billion|trillion)\b)?"
@@ -136,21 +131,6 @@ def stretch(text: str, end: int) -> int:
     while end < len(text) and is_mark(text[end]):
         end += 1
     return end
-
-
-def best_end(text: str, ends: Sequence[int], scores: Sequence[float]) -> int:
-    """Which of the ends of a span is the best, by their log-probabilities.
-
-    The likeliest, or a later one that is nearly as likely. Less is enough where the text goes on
-    to say what the thing is of, from or for ("coal" of "coal from Russia"), since a phrase that is
-    cut short may say what isn't so, and where it goes on with more of a list ("bus" of "bus and
-    shuttle").
-    """
-    best = max(range(len(ends)), key=scores.__getitem__)
-    later = max(range(best + 1, len(ends)), key=scores.__getitem__, default=best)
-    going_on = (share for form, share in (COMPLEMENT, ENUMERATION) if form.match(text, ends[best]))
-    wanted = next(going_on, NEARLY)
-    return later if scores[later] > scores[best] + math.log(wanted) else best
 
 
 def trim(text: str, start: int, end: int) -> tuple[int, int]:
