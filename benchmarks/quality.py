@@ -23,6 +23,7 @@ from qa.chatbot import PASSAGES, join
 from qa.reader import Reader, Reading
 from qa.reader.reader import SHIPPED, Nearness
 from qa.reader.search import PointerSearch
+from qa.reader.spans import wants_statement
 from training.examples import read_rows
 from training.mixture import SEED
 from training.prepare import held_out, statement_key
@@ -239,8 +240,18 @@ def report_silence(cases: list[Case], scores: list[Score], threshold: float) -> 
         print(f"  {len(sure):,} whose answer is {name}: {quiet / len(sure):.1%} left unanswered")
 
 
+def wants_few_words(case: Case) -> bool:
+    return not wants_statement(case[0])
+
+
 def mean(scores: list[Score], name: str) -> float:
     return 100 * sum(row[name] for row in scores) / len(scores)
+
+
+def summary(scores: list[Score]) -> str:
+    return (
+        f"{len(scores):,} questions  exact {mean(scores, 'exact'):.1f}  F1 {mean(scores, 'f1'):.1f}"
+    )
 
 
 def main() -> None:
@@ -270,11 +281,10 @@ def main() -> None:
         if task == "statements":
             report_silence(cases, scores, Reader.load(args.reader).threshold)
             scores = [row for row, case in zip(scores, cases, strict=True) if case[2]]
-        print(
-            f"  {len(scores):,} questions  exact {mean(scores, 'exact'):.1f}"
-            f"  F1 {mean(scores, 'f1'):.1f}  every answer a slice",
-            flush=True,
-        )
+        print(f"  {summary(scores)}  every answer a slice", flush=True)
+        if task != "statements":  # these references are a few words, not a whole sentence
+            few = [row for row, case in zip(scores, cases, strict=True) if wants_few_words(case)]
+            print(f"  of them for a few words: {summary(few)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from qa.reader.search import Span
 
 CANDIDATES = 20  # the likeliest; all others together hardly count
-# The network is too sure of one span: references are likeliest where scores are divided by 1.6.
+# The network is too sure of one span, so scores are divided by this. (1.6 makes the references
+# likeliest; see the end of training/README.md.)
 TEMPERATURE = 1.4
 WORD = re.compile(r"\w+")
 ARTICLES = {"a", "an", "the"}
-# How likely a later end must be, beside the chosen one: usually, and where that one goes on so.
+# How likely a later end must be, beside the chosen one, by the divided scores: usually, and where
+# the chosen one goes on so.
 NEARLY = 0.75
 COMPLEMENT = re.compile(r" (?:against|at|between|for|from|in|of|that|to|with) "), 0.5
 ENUMERATION = re.compile(r"(?:,| and| or| as well as) "), 0.25
