@@ -2,8 +2,7 @@
 
 The same network answers the same questions, each with its own paragraph: by the exact search, with
 the span that agrees best with all that it found or the likeliest one, by greedy decoding and by
-beams. What is written freely need not stand in the paragraph; how often it
-does is printed, too.
+beams. What is written freely need not stand in the paragraph; how often it does is printed, too.
 """
 
 import argparse
