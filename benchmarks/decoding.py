@@ -30,13 +30,9 @@ def write(search: PointerSearch, question: str, passage: str, beams: int) -> str
     )
 
 
-def likeliest(search: PointerSearch, question: str, passage: str) -> str:
-    span = search.find(question, [passage]).spans[0]
-    return passage[span.start : span.end]
-
-
-def agreeing(search: PointerSearch, question: str, passage: str) -> str:
-    span, _ = agreed(search.find(question, [passage]).spans, [passage])
+def find(search: PointerSearch, question: str, passage: str, *, agreeing: bool) -> str:
+    spans = search.find(question, [passage]).spans
+    span = agreed(spans, [passage])[0] if agreeing else spans[0]
     return passage[span.start : span.end]
 
 
@@ -52,8 +48,8 @@ def main() -> None:
     assert isinstance(search, PointerSearch)
     cases = gold(args.data / "dev/squad.jsonl.gz", args.questions)
     ways: dict[str, Callable[[str, str], str]] = {
-        "agreeing span": lambda question, passage: agreeing(search, question, passage),
-        "likeliest span": lambda question, passage: likeliest(search, question, passage),
+        "agreeing span": lambda question, passage: find(search, question, passage, agreeing=True),
+        "likeliest span": lambda question, passage: find(search, question, passage, agreeing=False),
         "greedy": lambda question, passage: write(search, question, passage, 1),
         "four beams": lambda question, passage: write(search, question, passage, 4),
     }

@@ -240,10 +240,6 @@ def report_silence(cases: list[Case], scores: list[Score], threshold: float) -> 
         print(f"  {len(sure):,} whose answer is {name}: {quiet / len(sure):.1%} left unanswered")
 
 
-def wants_few_words(case: Case) -> bool:
-    return not wants_statement(case[0])
-
-
 def mean(scores: list[Score], name: str) -> float:
     return 100 * sum(row[name] for row in scores) / len(scores)
 
@@ -283,7 +279,11 @@ def main() -> None:
             scores = [row for row, case in zip(scores, cases, strict=True) if case[2]]
         print(f"  {summary(scores)}  every answer a slice", flush=True)
         if task != "statements":  # these references are a few words, not a whole sentence
-            few = [row for row, case in zip(scores, cases, strict=True) if wants_few_words(case)]
+            few = [
+                row
+                for row, (question, *_) in zip(scores, cases, strict=True)
+                if not wants_statement(question)
+            ]
             print(f"  of them for a few words: {summary(few)}", flush=True)
 
 

@@ -27,14 +27,23 @@ def quoted(passages: list[str], chances: dict[str, float]) -> str:
     ("text", "chances", "chosen"),
     [
         ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.3}, 1),
-        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.1}, 0),
+        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.2}, 1),
+        ("They rely on coal from Russia.", {"coal": 0.5, "coal from Russia": 0.15}, 0),
         ("They rely on coal from Russia.", {"coal": 0.3, "coal from Russia": 0.5}, 1),
         ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.2}, 1),
-        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.05}, 0),
+        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.1}, 1),
+        ("They rely on coal and gas.", {"coal": 0.5, "coal and gas": 0.06}, 0),
         ("Orcas, seals, and whales came.", {"Orcas": 0.1, "Orcas, seals, and whales": 0.06}, 1),
         ("They met in Durban, South Africa.", {"Durban": 0.6, "Durban, South Africa": 0.2}, 1),
+        ("They met in 2001 to talk.", {"2001": 0.5, "2001 to talk": 0.3}, 1),
+        ("They met in 2001 to talk.", {"2001": 0.5, "2001 to talk": 0.15}, 0),
         ("They won in 2001 by luck.", {"2001": 0.5, "2001 by luck": 0.4}, 1),
         ("They won in 2001 by luck.", {"2001": 0.5, "2001 by luck": 0.3}, 0),
+        (
+            "They rely on coal for heat in winter.",
+            {"coal": 0.4, "coal for heat": 0.1, "coal for heat in winter": 0.3},
+            2,
+        ),
     ],
 )
 def test_a_phrase_is_not_cut_short_in_doubt(text: str, chances: dict[str, float], chosen: int):
@@ -57,7 +66,7 @@ def test_articles_and_capitals_make_no_difference():
 
 def test_what_two_passages_say_counts_twice():
     passages = ["Kishida won.", "Scholz lost. Kishida, they say."]
-    (scholz, kishida) = candidates(passages, {"Scholz": 0.4, "Kishida": 0.35})
+    scholz, kishida = candidates(passages, {"Scholz": 0.4, "Kishida": 0.35})
     again = Span(1, 13, 20, 0.0, kishida.score - 0.1)
     assert agreed([scholz, kishida], passages)[0] is scholz
     assert agreed([scholz, kishida, again], passages)[0] is kishida

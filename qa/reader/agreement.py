@@ -24,7 +24,7 @@ TEMPERATURE = 1.4
 WORD = re.compile(r"\w+")
 ARTICLES = {"a", "an", "the"}
 # How likely a later end must be, beside the chosen one, by the divided scores: usually, and where
-# the chosen one goes on so.
+# the chosen one goes on so. By the network's own they are 0.67, 0.38 and 0.14.
 NEARLY = 0.75
 COMPLEMENT = re.compile(r" (?:against|at|between|for|from|in|of|that|to|with) "), 0.5
 ENUMERATION = re.compile(r"(?:,| and| or| as well as) "), 0.25
@@ -39,12 +39,10 @@ def agreed(spans: Sequence[Span], passages: Sequence[str]) -> tuple[Span, float]
     likeliest = spans[0].score
     weights = [math.exp((span.score - likeliest) / TEMPERATURE) for span in spans]
     texts = [words(passages[span.passage][span.start : span.end]) for span in spans]
-    support = list(weights)  # everything agrees with itself
-    for i, text in enumerate(texts):
-        for j in range(i):
-            shared = agreement(text, texts[j])
-            support[i] += weights[j] * shared
-            support[j] += weights[i] * shared
+    support = [
+        sum(weight * agreement(text, other) for weight, other in zip(weights, texts, strict=True))
+        for text in texts
+    ]
     best = max(range(len(spans)), key=lambda n: round(support[n], 9))
     score = likeliest / TEMPERATURE + math.log(support[best])
     return completed(spans[best], spans, passages), score
